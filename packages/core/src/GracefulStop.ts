@@ -1,0 +1,346 @@
+/**
+ * The stop protocol: one state machine that every resource uses.
+ *
+ * ```text
+ * Serving -> Announced -> Draining -> Stopped
+ *                            |
+ *                            +-> Interrupting -> Destroying -> Stopped    (grace over, budget over, escalated, or failed)
+ * ```
+ *
+ * The contract of a stop, in order:
+ *
+ * 1. **Announce.** `announce` runs and the drain delay passes; everything is still served. An announcement that takes
+ *    longer than the drain delay takes its time from the grace period; an escalation ends the phase.
+ * 2. **Drain.** `drain` runs: it stops admission and ends when nothing is in flight. If that happens within the grace
+ *    period, the stop is graceful and nothing else is done.
+ * 3. **Interrupt.** Otherwise `interrupt` runs: it asks what is in flight to end, and ends when it has, finalizers
+ *    included. It gets the force timeout.
+ * 4. **Destroy.** Then `destroy` runs. It is synchronous and so cannot hang. What is still in flight is abandoned: it is
+ *    logged and named in the report.
+ * 5. **Report.** All callers of `stop` get the same {@link StopReport}.
+ *
+ * It ends within drain delay + grace period + force timeout, whatever the steps do: each runs in a fiber of its own that is
+ * left behind when its time is over, so neither an effect that cannot be interrupted nor a finalizer that hangs holds the
+ * stop. A step that fails or dies is logged and reported, and the steps after it still run.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
+import type * as Scope from "effect/Scope"
+import type { InFlight } from "./InFlight.ts"
+import { monotonicMillis, StopBudget } from "./StopBudget.ts"
+import * as StopPolicy from "./StopPolicy.ts"
+import { type ForcedBy, render, StopReport } from "./StopReport.ts"
+
+/**
+ * The states of the protocol.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Phase = "Serving" | "Announced" | "Draining" | "Interrupting" | "Destroying" | "Stopped"
+
+/** The legal transitions; there are no others. */
+const transitions: { readonly [From in Phase]: ReadonlyArray<Phase> } = {
+  Serving: ["Announced"],
+  Announced: ["Draining"],
+  Draining: ["Interrupting", "Stopped"],
+  Interrupting: ["Destroying"],
+  Destroying: ["Stopped"],
+  Stopped: []
+}
+
+/**
+ * How a thing is stopped. With `inFlight` every step has a default: `drain` closes admission, `interrupt` interrupts what
+ * is in flight, and both wait until nothing is.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Stoppable {
+  /** The name in logs and in the report. */
+  readonly name: string
+  /** What was admitted and has not ended. A drain is not over before it is empty. */
+  readonly inFlight?: InFlight | undefined
+  /** Says that the end is coming. Everything is still served. */
+  readonly announce?: Effect.Effect<unknown, unknown> | undefined
+  /** Stops admission, and ends when nothing is left to wait for. */
+  readonly drain?: Effect.Effect<unknown, unknown> | undefined
+  /** Asks what is in flight to end, and ends when it has. */
+  readonly interrupt?: Effect.Effect<unknown, unknown> | undefined
+  /** Destroys what is left, synchronously. */
+  readonly destroy?: (() => void) | undefined
+}
+
+/**
+ * A thing that can be stopped once.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface GracefulStop {
+  readonly name: string
+  /** The phase it is in now. */
+  readonly phase: () => Phase
+  /** Waits until the announcement: the end is coming, everything is still served. */
+  readonly awaitAnnounced: Effect.Effect<void>
+  /** Waits until the drain has begun: nothing new is admitted. */
+  readonly awaitDraining: Effect.Effect<void>
+  /**
+   * Stops it, and returns what happened. The first call starts the stop; every call waits for that one stop and returns
+   * its one report. Interrupting a caller interrupts its waiting, not the stop.
+   */
+  readonly stop: Effect.Effect<StopReport>
+  /**
+   * Someone is in a hurry: the drain goes to force at once, a running one as well as one to come. It does not start a
+   * stop. Interrupted work still gets the force timeout for its finalizers.
+   */
+  readonly escalate: Effect.Effect<void>
+}
+
+/**
+ * Makes a stoppable thing a scoped resource: closing the scope stops it. A defect of type `StopPolicyError` if the policy
+ * makes no sense.
+ *
+ * **Details**
+ *
+ * It takes a share of the `StopBudget` in the context, if there is one. The steps run with the context that `make` was
+ * called in. Closing the scope of an interrupted fiber (SIGTERM under `runMain`) stops it just the same.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (
+  stoppable: Stoppable,
+  policy?: StopPolicy.Options
+): Effect.Effect<GracefulStop, never, Scope.Scope> =>
+  Effect.tap(makeUnscoped(stoppable, policy), (self) => Effect.addFinalizer(() => self.stop))
+
+/**
+ * Acquires a resource whose release is a graceful stop.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const acquire = <A, E, R>(
+  resource: Effect.Effect<A, E, R>,
+  stoppable: (resource: A) => Stoppable,
+  policy?: StopPolicy.Options
+): Effect.Effect<A, E, R | Scope.Scope> =>
+  Effect.uninterruptible(Effect.tap(resource, (value) => make(stoppable(value), policy)))
+
+/**
+ * Stops a thing now.
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const run = (stoppable: Stoppable, policy?: StopPolicy.Options): Effect.Effect<StopReport> =>
+  Effect.flatMap(makeUnscoped(stoppable, policy), (self) => self.stop)
+
+/**
+ * Full control: the caller says when it stops. Nothing stops it when a scope closes.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options): Effect.Effect<GracefulStop> =>
+  Effect.gen(function*() {
+    const policy = StopPolicy.make(options)
+    const context = yield* Effect.context<never>()
+    const clock = yield* Clock.Clock
+    const budget = yield* StopBudget
+    const share = budget?.share(policy.forceTimeoutMillis)
+    const { inFlight, name } = stoppable
+
+    const now = () => monotonicMillis(clock)
+    const announced = Latch.makeUnsafe(false)
+    const draining = Latch.makeUnsafe(false)
+    const escalated = Latch.makeUnsafe(false)
+    const reported = Deferred.makeUnsafe<StopReport>()
+    const failures: Array<string> = []
+    /** Fibers of steps whose time was over: told to end, never waited for. */
+    const left: Array<Fiber.Fiber<unknown, unknown>> = []
+    let phase: Phase = "Serving"
+    let started = false
+
+    const enter = (next: Phase): void => {
+      if (!transitions[phase].includes(next)) throw new Error(`illegal transition from ${phase} to ${next}`)
+      phase = next
+    }
+
+    const failed = (step: string, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        failures.push(`${step}: ${Cause.pretty(cause)}`)
+        return Effect.logError(`${name}: ${step} failed`, cause)
+      })
+
+    const begin = (step: Effect.Effect<unknown, unknown>) =>
+      Effect.tap(
+        Effect.forkDetach(step, { startImmediately: true }),
+        (fiber) => Effect.sync(() => void left.push(fiber))
+      )
+
+    /** Waits for a step; its failure is logged. */
+    const settled = (step: string, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<"done" | "failed"> =>
+      Effect.flatMap(
+        Fiber.await(fiber),
+        (exit) =>
+          Exit.isSuccess(exit)
+            ? Effect.succeed("done" as const)
+            : Effect.as(failed(step, exit.cause), "failed" as const)
+      )
+
+    const sleepUntil = (deadline: number): Effect.Effect<void> =>
+      Effect.suspend(() => deadline <= now() ? Effect.void : Effect.sleep(Duration.millis(deadline - now())))
+
+    const announce = Effect.fnUntraced(function*(until: number, drainDelayOver: number) {
+      if (stoppable.announce === undefined && policy.drainDelayMillis === 0) return
+      const fiber = yield* begin(stoppable.announce ?? Effect.void)
+      yield* Effect.raceAllFirst([
+        Effect.andThen(settled("announce", fiber), sleepUntil(drainDelayOver)),
+        graceOver(until),
+        escalated.await
+      ])
+    })
+
+    /** Waits for the end of the grace period or of this resource's time in the budget, whichever is first. */
+    const graceOver = (until: number): Effect.Effect<ForcedBy> =>
+      Effect.suspend(() => {
+        const budgetUntil = share?.drainUntil() ?? Number.POSITIVE_INFINITY
+        const deadline = Math.min(until, budgetUntil)
+        if (deadline > now()) return Effect.andThen(sleepUntil(deadline), graceOver(until))
+        return Effect.succeed(until <= budgetUntil ? "grace" : "budget")
+      })
+
+    const drain = Effect.fnUntraced(function*(until: number): Effect.fn.Return<ForcedBy | undefined> {
+      const fiber = yield* begin(Effect.andThen(
+        stoppable.drain ?? Effect.void,
+        inFlight === undefined ? Effect.void : Effect.suspend(() => {
+          inFlight.close()
+          return inFlight.awaitEmpty
+        })
+      ))
+      draining.openUnsafe()
+      return yield* Effect.raceAllFirst([
+        Effect.map(
+          settled("drain", fiber),
+          (result): ForcedBy | undefined => result === "done" ? undefined : "failure"
+        ),
+        graceOver(until),
+        Effect.as(escalated.await, "escalation" as const)
+      ])
+    })
+
+    const interrupt = Effect.fnUntraced(function*() {
+      const until = now() + (share?.forceFor() ?? policy.forceTimeoutMillis)
+      inFlight?.close()
+      const fiber = yield* begin(
+        stoppable.interrupt ?? (inFlight === undefined ? Effect.void : Effect.suspend(() => {
+          inFlight.interruptAll()
+          return inFlight.awaitEmpty
+        }))
+      )
+      yield* Effect.raceAllFirst([settled("interrupt", fiber), sleepUntil(until)])
+    })
+
+    const destroy = Effect.suspend(() => {
+      try {
+        stoppable.destroy?.()
+        return Effect.void
+      } catch (defect) {
+        return failed("destroy", Cause.die(defect))
+      }
+    })
+
+    const abandon = Effect.suspend(() => {
+      const abandoned = inFlight?.running() ?? []
+      for (const entry of inFlight?.entries() ?? []) entry.end("abandoned")
+      return abandoned.length === 0 ? Effect.succeed(abandoned) : Effect.as(
+        Effect.logError(`${name}: abandoned what did not end within the force timeout`, abandoned),
+        abandoned
+      )
+    })
+
+    const protocol = Effect.gen(function*(): Effect.fn.Return<StopReport> {
+      const startedAt = clock.currentTimeMillisUnsafe()
+      const start = now()
+      share?.begin()
+      const drainDelayOver = start + policy.drainDelayMillis
+      const until = drainDelayOver + policy.graceMillis
+
+      enter("Announced")
+      announced.openUnsafe()
+      yield* announce(until, drainDelayOver)
+
+      const drainStart = now()
+      enter("Draining")
+      const forcedBy = yield* drain(until)
+
+      const drainEnd = now()
+      const blockers = forcedBy === undefined ? [] : inFlight?.running() ?? []
+      let abandoned = blockers.slice(0, 0)
+      if (forcedBy !== undefined) {
+        enter("Interrupting")
+        yield* Effect.logWarning(`${name}: drain cut short (${forcedBy})`, { inFlight: blockers })
+        yield* interrupt()
+        enter("Destroying")
+        yield* destroy
+        abandoned = (yield* abandon).slice()
+      }
+
+      const end = now()
+      for (const fiber of left) fiber.interruptUnsafe()
+      enter("Stopped")
+      const report = new StopReport({
+        name,
+        outcome: forcedBy === undefined ? "graceful" : "forced",
+        ...(forcedBy === undefined ? {} : { forcedBy }),
+        startedAt,
+        durations: {
+          announced: drainStart - start,
+          draining: drainEnd - drainStart,
+          interrupting: end - drainEnd,
+          total: end - start
+        },
+        counts: inFlight?.counts() ?? noCounts,
+        kinds: inFlight?.countsByKind() ?? {},
+        blockers,
+        abandoned,
+        failures
+      })
+      yield* forcedBy === undefined ? Effect.logInfo(render(report)) : Effect.logWarning(render(report))
+      return report
+    })
+
+    const runOnce = Effect.suspend(() => {
+      if (started) return Effect.void
+      started = true
+      return Effect.forkDetach(
+        Effect.onExit(Effect.provideContext(protocol, context), (exit) =>
+          Effect.sync(() => {
+            share?.end()
+            Deferred.doneUnsafe(reported, exit)
+          })),
+        { startImmediately: true }
+      )
+    })
+
+    return {
+      name,
+      phase: () => phase,
+      awaitAnnounced: announced.await,
+      awaitDraining: draining.await,
+      stop: Effect.andThen(Effect.uninterruptible(runOnce), Deferred.await(reported)),
+      escalate: Effect.asVoid(escalated.open)
+    }
+  })
+
+const noCounts = { admitted: 0, succeeded: 0, failed: 0, interrupted: 0, destroyed: 0, abandoned: 0, refused: 0 }

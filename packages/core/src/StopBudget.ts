@@ -1,0 +1,112 @@
+/**
+ * How long the whole process may take to stop, over all its resources.
+ *
+ * Deadlines per resource add up when resources stop one after the other; a budget does not. Its time begins with the
+ * first stop under it. A resource may drain until what is left is just what it and those still waiting need to be forced;
+ * when nothing is left, everything is forced at once. No step of any stop is skipped for lack of time.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+
+/**
+ * The part of one resource in a budget.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Share {
+  /** The stop of this resource has begun. Starts the time of the budget if nothing else did. */
+  begin(): void
+  /** Until when it may drain, in milliseconds of the monotonic clock. It may move later as others end. */
+  drainUntil(): number
+  /** How many milliseconds its force may take if it begins now. */
+  forceFor(): number
+  /** It has stopped, and needs nothing any more. */
+  end(): void
+}
+
+/**
+ * A budget that resources share.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StopBudget {
+  readonly total: Duration.Duration
+  /** Takes a share for a resource whose force may take this many milliseconds. */
+  share(forceMillis: number): Share
+}
+
+type Stage = "waiting" | "stopping" | "ended"
+
+/** The monotonic clock in milliseconds: deadlines must not move when the wall clock is set. */
+export const monotonicMillis = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
+
+/**
+ * Makes a budget. The time does not run before the first stop.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (total: Duration.Input): Effect.Effect<StopBudget> =>
+  Effect.map(Clock.Clock, (clock) => {
+    const duration = Duration.max(Duration.fromInputUnsafe(total), Duration.zero)
+    const shares = new Set<{ readonly forceMillis: number; stage: Stage }>()
+    let deadline: number | undefined
+
+    const now = () => monotonicMillis(clock)
+    const until = () => deadline ?? now() + Duration.toMillis(duration)
+    const reservedForWaiting = () => {
+      let reserved = 0
+      for (const share of shares) if (share.stage === "waiting") reserved += share.forceMillis
+      return reserved
+    }
+
+    return {
+      total: duration,
+      share(forceMillis) {
+        const self = { forceMillis, stage: "waiting" as Stage }
+        shares.add(self)
+        return {
+          begin() {
+            deadline ??= until()
+            self.stage = "stopping"
+          },
+          drainUntil: () => until() - forceMillis - reservedForWaiting(),
+          forceFor() {
+            const left = Math.max(0, until() - now())
+            const wanted = forceMillis + reservedForWaiting()
+            return wanted <= left ? forceMillis : left * (forceMillis / wanted)
+          },
+          end() {
+            self.stage = "ended"
+            shares.delete(self)
+          }
+        }
+      }
+    }
+  })
+
+/**
+ * The budget that a resource takes its share of when it is made; without one each resource has only its own policy.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const StopBudget: Context.Reference<StopBudget | undefined> = Context.Reference<StopBudget | undefined>(
+  "@lastcall/core/StopBudget",
+  { defaultValue: () => undefined }
+)
+
+/**
+ * Gives all resources that are built with this layer one budget.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (total: Duration.Input): Layer.Layer<never> => Layer.effect(StopBudget, make(total))

@@ -1,0 +1,14 @@
+/** @since 0.1.0 */
+export * as GracefulStop from "./GracefulStop.ts"
+
+/** @since 0.1.0 */
+export * as InFlight from "./InFlight.ts"
+
+/** @since 0.1.0 */
+export * as StopBudget from "./StopBudget.ts"
+
+/** @since 0.1.0 */
+export * as StopPolicy from "./StopPolicy.ts"
+
+/** @since 0.1.0 */
+export * as StopReport from "./StopReport.ts"
