@@ -35,7 +35,8 @@ import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
 import type { InFlight } from "./InFlight.ts"
-import { monotonicMillis, StopBudget } from "./StopBudget.ts"
+import { monotonicMillis } from "./internal/monotonic.ts"
+import { StopBudget } from "./StopBudget.ts"
 import * as StopPolicy from "./StopPolicy.ts"
 import { type ForcedBy, render, StopReport } from "./StopReport.ts"
 
@@ -73,8 +74,13 @@ export interface Stoppable {
   readonly announce?: Effect.Effect<unknown, unknown> | undefined
   /** Stops admission, and ends when nothing is left to wait for. */
   readonly drain?: Effect.Effect<unknown, unknown> | undefined
-  /** Asks what is in flight to end, and ends when it has. */
-  readonly interrupt?: Effect.Effect<unknown, unknown> | undefined
+  /**
+   * Asks what is in flight to end, and ends when it has. As a function it is told how many milliseconds it has.
+   */
+  readonly interrupt?:
+    | Effect.Effect<unknown, unknown>
+    | ((forceMillis: number) => Effect.Effect<unknown, unknown>)
+    | undefined
   /** Destroys what is left, synchronously. */
   readonly destroy?: (() => void) | undefined
 }
@@ -221,6 +227,8 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
       })
 
     const drain = Effect.fnUntraced(function*(until: number): Effect.fn.Return<ForcedBy | undefined> {
+      // not left to the step's fiber, which may be preempted before it closes
+      if (stoppable.drain === undefined) inFlight?.close()
       const fiber = yield* begin(Effect.andThen(
         stoppable.drain ?? Effect.void,
         inFlight === undefined ? Effect.void : Effect.suspend(() => {
@@ -240,14 +248,15 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
     })
 
     const interrupt = Effect.fnUntraced(function*() {
-      const until = now() + (share?.forceFor() ?? policy.forceTimeoutMillis)
+      const forceMillis = share?.forceFor() ?? policy.forceTimeoutMillis
+      const until = now() + forceMillis
       inFlight?.close()
-      const fiber = yield* begin(
-        stoppable.interrupt ?? (inFlight === undefined ? Effect.void : Effect.suspend(() => {
-          inFlight.interruptAll()
-          return inFlight.awaitEmpty
-        }))
-      )
+      const fiber = yield* begin(Effect.suspend(() => {
+        if (typeof stoppable.interrupt === "function") return stoppable.interrupt(forceMillis)
+        if (stoppable.interrupt !== undefined) return stoppable.interrupt
+        inFlight?.interruptAll()
+        return inFlight?.awaitEmpty ?? Effect.void
+      }))
       yield* Effect.raceAllFirst([settled("interrupt", fiber), sleepUntil(until)])
     })
 

@@ -266,6 +266,8 @@ class InFlightImpl implements InFlight {
   )
 
   private readonly nextEmpty = Effect.callback<void>((resume) => {
+    // the fiber may have been preempted since `awaitEmpty` looked
+    if (this.length === 0) return resume(Effect.void)
     const wake = () => resume(Effect.void)
     this.waiters.push(wake)
     return Effect.sync(() => {

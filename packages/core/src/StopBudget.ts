@@ -12,6 +12,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { monotonicMillis } from "./internal/monotonic.ts"
 
 /**
  * The part of one resource in a budget.
@@ -43,9 +44,6 @@ export interface StopBudget {
 }
 
 type Stage = "waiting" | "stopping" | "ended"
-
-/** The monotonic clock in milliseconds: deadlines must not move when the wall clock is set. */
-export const monotonicMillis = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
 
 /**
  * Makes a budget. The time does not run before the first stop.

@@ -1,0 +1,361 @@
+/** The promises about one stop (1 to 6 and 8 of the design), as checks of what was observed. */
+import { assert } from "@effect/vitest"
+import type { Phase } from "@lastcall/core/GracefulStop"
+import type { Counts } from "@lastcall/core/InFlight"
+import { StopReport } from "@lastcall/core/StopReport"
+import * as Cause from "effect/Cause"
+import * as Exit from "effect/Exit"
+import * as Schema from "effect/Schema"
+import { nameOf, type Observation } from "./Observation.ts"
+import type { Piece, Scenario, Step } from "./Scenario.ts"
+import * as Work from "./Work.ts"
+
+/** A scenario, what was observed of it, and what follows from both. */
+interface Facts extends Observation {
+  readonly scenario: Scenario
+  readonly start: number
+  readonly drainStart: number
+  /** When the drain was cut short; `Infinity` if it was not. */
+  readonly forcedAt: number
+  readonly end: number
+  readonly pieces: ReadonlyArray<PieceFacts>
+}
+
+interface PieceFacts extends Piece {
+  readonly name: string
+  readonly arrived: number | undefined
+  readonly began: number | undefined
+  readonly ended: number | undefined
+  readonly exit: Exit.Exit<string, unknown> | undefined
+  readonly refused: boolean
+  readonly abandoned: boolean
+}
+
+export interface Law {
+  readonly name: string
+  readonly check: (facts: Facts) => void
+}
+
+export const factsOf = (scenario: Scenario, observation: Observation): Facts => {
+  const { events, report } = observation
+  const timeOf = (subject: string, verb: string) =>
+    events.find((event) => event.subject === subject && event.verb === verb)?.at
+  const drainEnd = report.startedAt + report.durations.announced + report.durations.draining
+  return {
+    ...observation,
+    scenario,
+    start: report.startedAt,
+    drainStart: report.startedAt + report.durations.announced,
+    forcedAt: report.outcome === "forced" ? drainEnd : Number.POSITIVE_INFINITY,
+    end: report.startedAt + report.durations.total,
+    pieces: scenario.pieces.map((piece, index) => {
+      const name = nameOf(index)
+      const exit = observation.exits[index]
+      return {
+        ...piece,
+        name,
+        arrived: timeOf(name, "arrives"),
+        began: timeOf(name, "begins"),
+        ended: timeOf(name, "ends"),
+        exit,
+        refused: exit !== undefined && isRefusal(exit),
+        abandoned: report.abandoned.some(({ kind }) => kind === name)
+      }
+    })
+  }
+}
+
+const isRefusal = (exit: Exit.Exit<unknown, unknown>): boolean =>
+  Exit.isFailure(exit) &&
+  exit.cause.reasons.some((reason) =>
+    Cause.isFailReason(reason) && reason.error instanceof Error && reason.error.name === "Refused"
+  )
+
+/** An exit without stack traces. */
+const plain = (exit: Exit.Exit<unknown, unknown> | undefined): unknown => {
+  if (exit === undefined) return "still waiting"
+  if (Exit.isSuccess(exit)) return { succeeds: exit.value }
+  return exit.cause.reasons.map((reason) => {
+    if (Cause.isFailReason(reason)) return { fails: reason.error }
+    return Cause.isDieReason(reason) ? { dies: reason.defect } : "interrupted"
+  })
+}
+
+const phases: ReadonlyArray<Phase> = ["Serving", "Announced", "Draining", "Interrupting", "Destroying", "Stopped"]
+
+const isWork = (verb: string): boolean => verb === "begins" || verb === "steps" || verb === "ends"
+
+/** How long a step keeps its phase busy at most, by itself. */
+const lengthOfStep = ({ after, does }: Step): number => {
+  if (does === "nothing") return 0
+  return does === "hangs" || does === "is deaf for ever" ? Number.POSITIVE_INFINITY : after
+}
+
+const fails = ({ does }: Step): boolean => does === "fails" || does === "dies"
+
+/** How much of the force timeout the interrupt step leaves to the work. */
+const forceWindow = ({ interrupt, policy }: Scenario): number =>
+  interrupt.does === "nothing" || interrupt.does === "ends"
+    ? policy.forceTimeout
+    : Math.min(lengthOfStep(interrupt), policy.forceTimeout)
+
+const outcomes = ({ abandoned, destroyed, failed, interrupted, succeeded }: Counts): number =>
+  succeeded + failed + interrupted + destroyed + abandoned
+
+/** What was in flight when the stop was forced, began before, and had its own time left. */
+const inFlightAtForce = ({ forcedAt, pieces }: Facts) =>
+  pieces.flatMap((piece) => {
+    const { began, cancelled, work } = piece
+    if (began === undefined || cancelled !== undefined || forcedAt === Number.POSITIVE_INFINITY) return []
+    const age = forcedAt - began
+    if (age <= 0 || age === work.duration || age >= Work.length(work)) return []
+    return [{ ...piece, expectedEnd: forcedAt + Work.lengthOfEnd(work, age) }]
+  })
+
+const lastEnd = ({ pieces }: Facts): number => Math.max(0, ...pieces.map(({ ended }) => ended ?? 0))
+
+export const laws: ReadonlyArray<Law> = [
+  {
+    name: "1. it ends within drain delay, grace period and force timeout",
+    check({ end, report, scenario: { escalation, policy }, start }) {
+      const { announced, draining, interrupting, total } = report.durations
+      assert.strictEqual(announced + draining + interrupting, total)
+      assert.isAtMost(total, policy.drainDelay + policy.grace + policy.forceTimeout)
+      if (escalation !== undefined) {
+        assert.isAtMost(end, Math.max(escalation, start) + policy.forceTimeout, "an escalation forces at once")
+      }
+    }
+  },
+  {
+    name: "1. it starts with the first call",
+    check({ scenario: { callers, closing }, start }) {
+      assert.isAtLeast(start, Math.min(closing.at, ...callers.map(({ at }) => at)))
+      const patient = callers.filter(({ patience }) => patience !== 0)
+      assert.isAtMost(start, Math.min(closing.at, ...patient.map(({ at }) => at)))
+    }
+  },
+  {
+    name: "1. the announcement lasts for the drain delay, or longer if the step takes longer",
+    check({ report, scenario: { announce, escalation, policy }, start }) {
+      const wanted = Math.max(lengthOfStep(announce), policy.drainDelay)
+      const allowed = Math.min(policy.drainDelay + policy.grace, Math.max(0, (escalation ?? Infinity) - start))
+      assert.strictEqual(report.durations.announced, Math.min(wanted, allowed))
+    }
+  },
+  {
+    name: "1. it is forced neither early nor late",
+    check({ drainStart, forcedAt, report, scenario: { drain, escalation, policy }, start }) {
+      if (report.forcedBy === undefined) return
+      assert.strictEqual(
+        forcedAt,
+        {
+          grace: start + policy.drainDelay + policy.grace,
+          escalation: Math.max(start, escalation ?? Infinity),
+          failure: fails(drain) ? drainStart + drain.after : Infinity,
+          budget: Infinity
+        }[report.forcedBy]
+      )
+    }
+  },
+  {
+    name: "1. it waits no longer than for the last piece of work",
+    check(facts) {
+      const { drainStart, end, forcedAt, report, scenario: { drain, interrupt } } = facts
+      if (report.outcome === "graceful") {
+        assert.strictEqual(end, Math.max(drainStart + lengthOfStep(drain), lastEnd(facts)))
+      } else if (interrupt.does === "nothing" && report.abandoned.length === 0) {
+        assert.strictEqual(end, Math.max(forcedAt, lastEnd(facts)))
+      }
+    }
+  },
+  {
+    name: "2. work that fits ends as if nothing had happened",
+    check({ forcedAt, pieces, report }) {
+      for (const { began, cancelled, ended, exit, name, work } of pieces) {
+        if (began === undefined) continue
+        const expected = began + Work.length(work)
+        if (expected >= forcedAt || expected >= (cancelled ?? Infinity)) continue
+        assert.deepStrictEqual(plain(exit), plain(Work.ending(work, name)), name)
+        assert.strictEqual(ended, expected, name)
+        const { failed, succeeded } = report.kinds[name]!
+        assert.deepStrictEqual({ failed, succeeded }, {
+          failed: work.ending === "succeeds" ? 0 : 1,
+          succeeded: work.ending === "succeeds" ? 1 : 0
+        })
+      }
+    }
+  },
+  {
+    name: "3. work is admitted until the drain and refused from then on",
+    check({ drainStart, openWhenDraining, pieces, scenario }) {
+      for (const { arrived, began, cancelled, name, refused } of pieces) {
+        if (arrived === undefined || arrived === drainStart || arrived === cancelled) continue
+        assert.strictEqual(refused, arrived > drainStart, name)
+        assert.strictEqual(began === undefined, refused, name)
+      }
+      if (scenario.drain.does === "nothing") assert.isFalse(openWhenDraining, "open after awaitDraining")
+    }
+  },
+  {
+    name: "3. nothing is lost: what arrived was admitted or refused, and counted",
+    check({ finalCounts, pieces }) {
+      const arrived = pieces.filter(({ arrived, cancelled }) => arrived !== undefined && arrived !== cancelled)
+      assert.isAtLeast(finalCounts.admitted + finalCounts.refused, arrived.length)
+      assert.isAtMost(finalCounts.admitted + finalCounts.refused, pieces.length)
+      assert.strictEqual(finalCounts.refused, pieces.filter(({ refused }) => refused).length)
+    }
+  },
+  {
+    name: "4. no work takes a step after the stop, except what was abandoned",
+    check({ events, pieces }) {
+      const released = events.findIndex(({ subject }) => subject === "dependency")
+      for (const [index, { phase, subject, verb }] of events.entries()) {
+        const piece = pieces.find(({ name }) => name === subject)
+        if (piece === undefined || piece.abandoned || !isWork(verb)) continue
+        assert.notStrictEqual(phase, "Stopped", `${subject} ${verb}`)
+        assert.isBelow(index, released, `${subject} ${verb} before the dependency is released`)
+      }
+    }
+  },
+  {
+    name: "4. what was abandoned is what had not ended",
+    check({ end, pieces, report }) {
+      for (const { abandoned, began, ended, name } of pieces) {
+        if (abandoned) assert.isAtLeast(ended ?? Infinity, end, name)
+        else if (began !== undefined) assert.isAtMost(ended ?? Infinity, end, name)
+      }
+      if (report.outcome === "graceful") assert.lengthOf(report.abandoned, 0)
+      const blockers = report.blockers.map(({ kind }) => kind)
+      for (const { kind } of report.abandoned) assert.include(blockers, kind)
+    }
+  },
+  {
+    name: "4. what is interrupted runs its finalizers, and is waited for until the force timeout",
+    check(facts) {
+      const { forcedAt, scenario } = facts
+      for (const { abandoned, ended, expectedEnd, name } of inFlightAtForce(facts)) {
+        if (expectedEnd === Number.POSITIVE_INFINITY) continue
+        assert.strictEqual(ended, expectedEnd, name)
+        if (expectedEnd < forcedAt + forceWindow(scenario)) assert.isFalse(abandoned, name)
+      }
+    }
+  },
+  {
+    name: "4. a dependency is released once, after the stop",
+    check({ end, events, scenario }) {
+      const released = events.filter(({ subject }) => subject === "dependency")
+      assert.lengthOf(released, 1)
+      assert.strictEqual(released[0]!.phase, "Stopped")
+      assert.strictEqual(released[0]!.at, Math.max(end, scenario.closing.at))
+    }
+  },
+  {
+    name: "5. stopping many times is one stop with one report",
+    check({ callers, report, scenario }) {
+      for (const [index, exit] of callers.entries()) {
+        if (exit === undefined) assert.fail("a caller still waits")
+        if (Exit.isSuccess(exit)) assert.strictEqual(exit.value, report)
+        else assert.isNumber(scenario.callers[index]!.patience, "only an interrupted caller gets no report")
+      }
+    }
+  },
+  {
+    name: "5. each step runs once, in its phase, and the phases are in order",
+    check({ end, events, report, scenario }) {
+      const order = events.map(({ phase }) => phases.indexOf(phase))
+      for (let i = 1; i < order.length; i++) assert.isAtLeast(order[i]!, order[i - 1]!)
+      const begun = (subject: string) => events.filter((event) => event.subject === subject && event.verb === "begins")
+      const { announced, draining, interrupting } = report.durations
+      const steps = [
+        ["announce", "Announced", announced],
+        ["drain", "Draining", draining],
+        ["interrupt", "Interrupting", interrupting]
+      ] as const
+      for (const [name, phase, duration] of steps) {
+        const runs = begun(name)
+        // a phase that takes no time may be over before its step gets a turn
+        if (duration > 0) assert.lengthOf(runs, scenario[name].does === "nothing" ? 0 : 1, name)
+        else assert.isAtMost(runs.length, 1, name)
+        if (duration > 0) { for (const run of runs) assert.strictEqual(run.phase, phase) }
+      }
+      const destroyed = events.filter(({ subject }) => subject === "destroy")
+      assert.lengthOf(destroyed, report.outcome === "forced" ? 1 : 0)
+      for (const { at, phase } of destroyed) assert.deepStrictEqual({ at, phase }, { at: end, phase: "Destroying" })
+    }
+  },
+  {
+    name: "5. destroy comes after the last step of what was not abandoned",
+    check({ events, pieces }) {
+      const destroy = events.findIndex(({ subject }) => subject === "destroy")
+      if (destroy === -1) return
+      for (const { subject, verb } of events.slice(destroy)) {
+        if (isWork(verb)) assert.isTrue(pieces.find(({ name }) => name === subject)?.abandoned ?? true, subject)
+      }
+    }
+  },
+  {
+    name: "5. a step that fails is reported and does not hide the steps after it",
+    check({ drainStart, end, report, scenario: { announce, destroy, drain, interrupt } }) {
+      const reported = (step: string) => report.failures.filter((failure) => failure.startsWith(`${step}: `)).length
+      if (!fails(announce)) assert.strictEqual(reported("announce"), 0)
+      else if (announce.after < report.durations.announced) assert.strictEqual(reported("announce"), 1)
+      if (report.forcedBy === "failure") assert.strictEqual(reported("drain"), 1)
+      else if (!fails(drain) || drainStart + drain.after > end) assert.strictEqual(reported("drain"), 0)
+      if (!fails(interrupt)) assert.strictEqual(reported("interrupt"), 0)
+      else if (interrupt.after < report.durations.interrupting) assert.strictEqual(reported("interrupt"), 1)
+      assert.strictEqual(reported("destroy"), destroy === "throws" && report.outcome === "forced" ? 1 : 0)
+    }
+  },
+  {
+    name: "6. at every moment, admitted = what ended + what is in flight",
+    check({ accounts }) {
+      for (const { counts, size } of accounts) assert.strictEqual(counts.admitted, outcomes(counts) + size)
+    }
+  },
+  {
+    name: "6. in the report, admitted = succeeded + failed + interrupted + destroyed + abandoned",
+    check({ finalCounts, pieces, report }) {
+      assert.strictEqual(report.counts.admitted, outcomes(report.counts))
+      for (const counts of Object.values(report.kinds)) assert.strictEqual(counts.admitted, outcomes(counts))
+      for (const key of Object.keys(report.counts) as Array<keyof Counts>) {
+        assert.strictEqual(
+          report.counts[key],
+          Object.values(report.kinds).reduce((sum, counts) => sum + counts[key], 0)
+        )
+      }
+      assert.deepStrictEqual(
+        { ...finalCounts, refused: 0 },
+        { ...report.counts, refused: 0 },
+        "no count moves afterwards"
+      )
+      for (const { abandoned, name } of pieces) {
+        assert.strictEqual(report.kinds[name]?.abandoned ?? 0, abandoned ? 1 : 0, name)
+      }
+      if (report.outcome === "graceful") assert.strictEqual(report.counts.interrupted, 0)
+    }
+  },
+  {
+    name: "6. a report goes through JSON unchanged",
+    check({ report }) {
+      const codec = Schema.toCodecJson(StopReport)
+      const json = JSON.stringify(Schema.encodeSync(codec)(new StopReport({ ...report })))
+      assert.deepStrictEqual({ ...Schema.decodeSync(codec)(JSON.parse(json)) }, { ...report })
+    }
+  },
+  {
+    name: "8. nothing is left: no work, no step, no one waiting",
+    check({ emptyAfter, end, events, pieces, scenario, sizeAfter }) {
+      assert.strictEqual(sizeAfter, 0)
+      assert.isTrue(emptyAfter, "awaitEmpty still waits")
+      for (const { abandoned, exit, name } of pieces) {
+        if (!abandoned) assert.isDefined(exit, `the caller of ${name} still waits`)
+      }
+      for (const name of ["announce", "drain", "interrupt"] as const) {
+        const of = events.filter(({ subject }) => subject === name)
+        if (of.length === 0 || scenario[name].does.startsWith("is deaf")) continue
+        assert.strictEqual(of.at(-1)!.verb, "ends", `${name} is still running`)
+        assert.isAtMost(of.at(-1)!.at, end, name)
+      }
+    }
+  }
+]

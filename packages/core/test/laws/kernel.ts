@@ -1,0 +1,12 @@
+/** The modules under test: the real ones, or those of a mutant. */
+import * as GracefulStop from "@lastcall/core/GracefulStop"
+import * as InFlight from "@lastcall/core/InFlight"
+import * as StopBudget from "@lastcall/core/StopBudget"
+
+export interface Kernel {
+  readonly GracefulStop: typeof GracefulStop
+  readonly InFlight: typeof InFlight
+  readonly StopBudget: typeof StopBudget
+}
+
+export const real: Kernel = { GracefulStop, InFlight, StopBudget }

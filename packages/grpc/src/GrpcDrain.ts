@@ -1,0 +1,87 @@
+/**
+ * What a handler can know about the stop of its server.
+ *
+ * A drain waits for what is in flight; a stream that never ends by itself holds it for the whole grace period. A handler
+ * that listens here ends its stream in time instead.
+ *
+ * Handlers are told after the connections got their GOAWAY: a client that comes back at once goes elsewhere.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
+import * as Stream from "effect/Stream"
+
+/**
+ * What a server tells its handlers.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface GrpcDrain {
+  readonly isDraining: () => boolean
+  readonly awaitDraining: Effect.Effect<void>
+}
+
+/**
+ * The drain of the server that runs this handler. Outside a server it never begins.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const GrpcDrain: Context.Reference<GrpcDrain> = Context.Reference<GrpcDrain>("@lastcall/grpc/GrpcDrain", {
+  defaultValue: () => ({ isDraining: () => false, awaitDraining: Effect.never })
+})
+
+/**
+ * Whether the server is draining.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const isDraining: Effect.Effect<boolean> = Effect.map(GrpcDrain, (drain) => drain.isDraining())
+
+/**
+ * Waits until the server drains.
+ *
+ * @category waiting
+ * @since 0.1.0
+ */
+export const awaitDraining: Effect.Effect<void> = Effect.flatMap(GrpcDrain, (drain) => drain.awaitDraining)
+
+/**
+ * Ends a response stream when the server drains, with a last message: the client sees the message and then OK.
+ *
+ * **Details**
+ *
+ * A stream that ends by itself before ends as it is, without the last message.
+ *
+ * **Example** (A watch that does not hold a restart)
+ *
+ * ```ts
+ * import * as GrpcDrain from "@lastcall/grpc/GrpcDrain"
+ * import * as Stream from "effect/Stream"
+ *
+ * const updates = Stream.never as Stream.Stream<{ readonly update: string }>
+ *
+ * export const watch = () => updates.pipe(GrpcDrain.endWith(() => ({ update: "the server restarts, come again" })))
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const endWith: {
+  <A>(last: () => A): <E, R>(self: Stream.Stream<A, E, R>) => Stream.Stream<A, E, R>
+  <A, E, R>(self: Stream.Stream<A, E, R>, last: () => A): Stream.Stream<A, E, R>
+} = dual(2, <A, E, R>(self: Stream.Stream<A, E, R>, last: () => A): Stream.Stream<A, E, R> =>
+  Stream.suspend(() => {
+    let told = false
+    const untilTold = Effect.map(awaitDraining, () => {
+      told = true
+    })
+    return Stream.concat(
+      Stream.interruptWhen(self, untilTold),
+      Stream.suspend(() => told ? Stream.sync(last) : Stream.empty)
+    )
+  }))

@@ -1,0 +1,107 @@
+/**
+ * The one error of an RPC: a gRPC status other than OK.
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+
+/**
+ * The names of the gRPC status codes and their numbers on the wire.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const codes = {
+  OK: 0,
+  CANCELLED: 1,
+  UNKNOWN: 2,
+  INVALID_ARGUMENT: 3,
+  DEADLINE_EXCEEDED: 4,
+  NOT_FOUND: 5,
+  ALREADY_EXISTS: 6,
+  PERMISSION_DENIED: 7,
+  RESOURCE_EXHAUSTED: 8,
+  FAILED_PRECONDITION: 9,
+  ABORTED: 10,
+  OUT_OF_RANGE: 11,
+  UNIMPLEMENTED: 12,
+  INTERNAL: 13,
+  UNAVAILABLE: 14,
+  DATA_LOSS: 15,
+  UNAUTHENTICATED: 16
+} as const
+
+/**
+ * The code of an error: every gRPC code but OK.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Code = Exclude<keyof typeof codes, "OK">
+
+/**
+ * An RPC that failed. A handler that fails with it answers its client with this code and message.
+ *
+ * **Gotchas**
+ *
+ * The message goes to the client. What must not leave the process belongs in `cause`, which never does.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class GrpcError extends Data.TaggedError("GrpcError")<{
+  readonly code: Code
+  readonly message: string
+  readonly cause?: unknown
+}> {}
+
+const of = (code: Code) => (message: string, cause?: unknown): GrpcError =>
+  new GrpcError(cause === undefined ? { code, message } : { code, message, cause })
+
+/** The operation was cancelled, typically by the caller. @category constructors @since 0.1.0 */
+export const cancelled: (message: string, cause?: unknown) => GrpcError = of("CANCELLED")
+
+/** An error that fits no other code. @category constructors @since 0.1.0 */
+export const unknown: (message: string, cause?: unknown) => GrpcError = of("UNKNOWN")
+
+/** An argument is wrong whatever the state of the system. @category constructors @since 0.1.0 */
+export const invalidArgument: (message: string, cause?: unknown) => GrpcError = of("INVALID_ARGUMENT")
+
+/** The deadline passed before the operation ended. @category constructors @since 0.1.0 */
+export const deadlineExceeded: (message: string, cause?: unknown) => GrpcError = of("DEADLINE_EXCEEDED")
+
+/** What was asked for does not exist. @category constructors @since 0.1.0 */
+export const notFound: (message: string, cause?: unknown) => GrpcError = of("NOT_FOUND")
+
+/** What was to be made exists. @category constructors @since 0.1.0 */
+export const alreadyExists: (message: string, cause?: unknown) => GrpcError = of("ALREADY_EXISTS")
+
+/** The caller is known and may not. @category constructors @since 0.1.0 */
+export const permissionDenied: (message: string, cause?: unknown) => GrpcError = of("PERMISSION_DENIED")
+
+/** A quota or a resource is used up. @category constructors @since 0.1.0 */
+export const resourceExhausted: (message: string, cause?: unknown) => GrpcError = of("RESOURCE_EXHAUSTED")
+
+/** The system is not in the state that the operation needs. @category constructors @since 0.1.0 */
+export const failedPrecondition: (message: string, cause?: unknown) => GrpcError = of("FAILED_PRECONDITION")
+
+/** The operation lost a conflict and may be tried again as a whole. @category constructors @since 0.1.0 */
+export const aborted: (message: string, cause?: unknown) => GrpcError = of("ABORTED")
+
+/** The operation went past the valid range. @category constructors @since 0.1.0 */
+export const outOfRange: (message: string, cause?: unknown) => GrpcError = of("OUT_OF_RANGE")
+
+/** The server does not do this. @category constructors @since 0.1.0 */
+export const unimplemented: (message: string, cause?: unknown) => GrpcError = of("UNIMPLEMENTED")
+
+/** An invariant of the system is broken. @category constructors @since 0.1.0 */
+export const internal: (message: string, cause?: unknown) => GrpcError = of("INTERNAL")
+
+/** The service cannot be had now; trying again may help. @category constructors @since 0.1.0 */
+export const unavailable: (message: string, cause?: unknown) => GrpcError = of("UNAVAILABLE")
+
+/** Data was lost or corrupted for good. @category constructors @since 0.1.0 */
+export const dataLoss: (message: string, cause?: unknown) => GrpcError = of("DATA_LOSS")
+
+/** The caller has not said who it is. @category constructors @since 0.1.0 */
+export const unauthenticated: (message: string, cause?: unknown) => GrpcError = of("UNAUTHENTICATED")

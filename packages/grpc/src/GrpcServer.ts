@@ -1,0 +1,396 @@
+/**
+ * A gRPC server as a scoped resource: closing its scope stops it gracefully.
+ *
+ * The contract of its stop, in order:
+ *
+ * 1. **Announce.** For the drain delay everything is still served.
+ * 2. **Drain.** What waits to be accepted is accepted. Then, in one step, every listener is closed (ports and socket files
+ *    are free for a successor at once) and every connection gets one GOAWAY: what a client sent before is served, what it
+ *    sends after goes elsewhere. Handlers are told (`GrpcDrain`). What is in flight runs on; a connection is closed when
+ *    its last RPC has been answered and flushed. A TLS handshake that ends late gets its GOAWAY then.
+ * 3. **Interrupt**, when the grace period is over. Handlers are interrupted, and their finalizers awaited. A handler that
+ *    still answers is let to; the clients of the others get `UNAVAILABLE` "server is shutting down", which they may retry.
+ *    Shortly before the force timeout, clients of handlers that ignore interruption get it too.
+ * 4. **Destroy.** Every socket that is left is destroyed.
+ *
+ * When the scope has closed, no handler runs any more, but those that the report names as abandoned.
+ *
+ * **Why one GOAWAY**: the two-step GOAWAY of RFC 9113 section 6.8 cannot be sent with Node's http2, which ignores new
+ * streams after the first. RPCs that race it are retried by their client (gRFC A6, transparent retry, on by default in
+ * every gRPC client).
+ *
+ * @since 0.1.0
+ */
+import {
+  Server,
+  type ServerInterceptingCall,
+  type ServerInterceptingCallInterface,
+  type ServerInterceptor,
+  type ServiceDefinition
+} from "@grpc/grpc-js"
+import * as GracefulStop from "@lastcall/core/GracefulStop"
+import * as InFlight from "@lastcall/core/InFlight"
+import type * as StopPolicy from "@lastcall/core/StopPolicy"
+import type { StopReport } from "@lastcall/core/StopReport"
+import type * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type * as Net from "node:net"
+import { GrpcDrain } from "./GrpcDrain.ts"
+import { type Address, describe, type GrpcListener, GrpcListenerError } from "./GrpcListener.ts"
+import type { Implementation, Native } from "./GrpcService.ts"
+import { bind, type Bound, listenerError } from "./internal/bind.ts"
+import * as Connections from "./internal/connections.ts"
+import { deaf } from "./internal/deaf.ts"
+import { NativeRpc, watch } from "./internal/native.ts"
+import { type Cut, type MethodRuntime, Rpc } from "./internal/rpc.ts"
+import * as Status from "./internal/status.ts"
+import { turn, turns } from "./internal/turns.ts"
+
+/**
+ * What a server serves: services declared with `GrpcService.Service`, and grpc-js implementations.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Services = ReadonlyArray<Context.Key<unknown, Implementation> | Native>
+
+/**
+ * The options of a server.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options<S extends Services = Services> {
+  /** The services. Two of them must not have a method in common. */
+  readonly services: S
+  /** Where it listens; more can be added while it serves. */
+  readonly listen: ReadonlyArray<GrpcListener>
+  /** How long the steps of its stop may take. Default: no drain delay, 10 s grace, 2 s force timeout. */
+  readonly stop?: StopPolicy.Options | undefined
+}
+
+/**
+ * A server that serves.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface GrpcServer {
+  readonly name: string
+  /** Where it is bound, in the order of the listeners. */
+  readonly addresses: () => ReadonlyArray<Address>
+  /**
+   * Listens at one more place; returns where it is bound. Fails with reason `ServerStopped` once the server stops.
+   */
+  readonly listen: (listener: GrpcListener) => Effect.Effect<Address, GrpcListenerError>
+  /** The phase of its stop protocol. */
+  readonly phase: () => GracefulStop.Phase
+  /** What is in flight, oldest first. */
+  readonly inFlight: () => ReadonlyArray<InFlight.Running>
+  /** How many connections are open, handshaking ones included. */
+  readonly connections: () => number
+  /** Stops it before its scope closes. One stop and one report, however often it is asked for. */
+  readonly stop: Effect.Effect<StopReport>
+  /** Cuts the drain short, a running one or one to come; see `GracefulStop`. */
+  readonly escalate: Effect.Effect<void>
+}
+
+/**
+ * Two services of one server have a method in common. It is a mistake in the program, so it is thrown (a defect in an
+ * Effect).
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class DuplicateMethodError extends Data.TaggedError("DuplicateMethodError")<{
+  readonly server: string
+  readonly path: string
+}> {
+  override get message(): string {
+    return `${this.server}: the method ${this.path} is served twice`
+  }
+}
+
+/** Turns of the event loop before the listeners close: they empty the accept queue, whose connections would be reset. */
+const acceptTurns = 3
+/** How long the last answers may take to reach their clients in a force. */
+const flushMillis = 200
+
+type Identifiers<S extends Services> = S[number] extends infer K ? K extends Context.Key<infer Id, Implementation> ? Id
+  : never
+  : never
+
+/**
+ * Makes a server and binds its listeners. Closing the scope stops it.
+ *
+ * **Details**
+ *
+ * Fails with `GrpcListenerError` if a listener cannot be bound; those that were bound before are closed then. Takes its
+ * part of the `StopBudget` in the context.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <const S extends Services>(
+  name: string,
+  options: Options<S>
+): Effect.Effect<GrpcServer, GrpcListenerError, Identifiers<S> | Scope.Scope> =>
+  Effect.gen(function*() {
+    const context = yield* Effect.context<never>()
+    const clock = yield* Clock.Clock
+    const inFlight = yield* InFlight.make
+    const told = Latch.makeUnsafe(false)
+    const runFork = Effect.runForkWith(context)
+
+    const logDefect = (path: string, cause: Cause.Cause<unknown>): void => {
+      runFork(Effect.logError(`${name}: the handler of ${path} died`, cause))
+    }
+
+    // Methods
+
+    const handlerContext = Context.make(GrpcDrain, { isDraining: () => told.isOpen(), awaitDraining: told.await })
+    const methods = new Map<
+      string,
+      (call: ServerInterceptingCallInterface, entry: InFlight.Entry) => ServerInterceptingCall
+    >()
+    const kinds = new Map<string, InFlight.Kind>()
+    /** What a force has cut. */
+    const cuts: Array<Cut> = []
+
+    const cut = (entry: InFlight.Entry, rpc: Cut & { interrupt(): void }): void =>
+      entry.onInterrupt(() => {
+        cuts.push(rpc)
+        rpc.interrupt()
+      })
+
+    const interceptor: ServerInterceptor = (definition, call) => {
+      const entry = kinds.get(definition.path)!.admit()
+      if (entry !== undefined) return methods.get(definition.path)!(call, entry)
+      call.sendStatus(Status.shuttingDown)
+      return deaf(call)
+    }
+
+    const server = new Server({ "grpc.enable_channelz": 0, interceptors: [interceptor] })
+
+    const register = (
+      path: string,
+      run: (call: ServerInterceptingCallInterface, entry: InFlight.Entry) => ServerInterceptingCall
+    ) => {
+      if (methods.has(path)) throw new DuplicateMethodError({ server: name, path })
+      methods.set(path, run)
+      kinds.set(path, inFlight.kind(path.slice(1)))
+    }
+
+    for (const service of options.services) {
+      if (isNative(service)) {
+        for (const { path, responseStream } of Object.values(service.definition)) {
+          register(path, (call, entry) => {
+            const rpc = new NativeRpc(path, responseStream, call, entry, logDefect)
+            cut(entry, rpc)
+            return rpc.intercept()
+          })
+        }
+        server.addService(service.definition, watch(service.implementation))
+      } else {
+        const implementation = Context.getUnsafe(context, service)
+        for (const method of implementation.methods) {
+          const runtime: MethodRuntime = {
+            method,
+            context: Context.merge(implementation.context, handlerContext),
+            logDefect
+          }
+          register(method.path, (call, entry) => {
+            const rpc = new Rpc(runtime, call, entry)
+            cut(entry, rpc)
+            return deaf(call)
+          })
+        }
+        server.addService(...bytesOnly(implementation))
+      }
+    }
+
+    // Listeners
+
+    const connections = Connections.make(server, clock)
+    const bound: Array<Bound> = []
+    /** Binds that have begun and not ended. */
+    let binding = 0
+    const bindingOver = Latch.makeUnsafe(true)
+    let isClosed = false
+
+    /** Closes the listeners and sends the GOAWAYs, in one tick. */
+    const close = (): void => {
+      if (isClosed) return
+      isClosed = true
+      connections.goaway()
+      for (const { address, release } of bound) {
+        try {
+          release()
+        } catch (cause) {
+          runFork(Effect.logError(`${name}: ${describe(address)} could not be released`, cause))
+        }
+      }
+    }
+
+    const stopped = (listener: GrpcListener) =>
+      new GrpcListenerError({ reason: "ServerStopped", listener, detail: `server ${name} is stopping or has stopped` })
+
+    const listen = (listener: GrpcListener): Effect.Effect<Address, GrpcListenerError> =>
+      Effect.suspend(() => {
+        if (stop.phase() !== "Serving") return Effect.fail(stopped(listener))
+        let netServer: Net.Server
+        try {
+          netServer = connections.makeServer(listener.credentials)
+        } catch (cause) {
+          return Effect.fail(
+            new GrpcListenerError({
+              reason: "InvalidCredentials",
+              listener,
+              detail: (cause as Error).message,
+              cause
+            })
+          )
+        }
+        binding++
+        bindingOver.closeUnsafe()
+        return bind(netServer, listener).pipe(
+          Effect.flatMap((result) => {
+            if (isClosed) {
+              result.release()
+              return Effect.fail(stopped(listener))
+            }
+            bound.push(result)
+            // Without a listener for it an error on accept (too many open files) would end the process.
+            netServer.on("error", (cause) => {
+              runFork(Effect.logError(`${name}: accepting a connection failed`, listenerError(listener, cause)))
+            })
+            return Effect.as(Effect.logInfo(`${name} listens on ${describe(result.address)}`), result.address)
+          }),
+          Effect.onError(() => Effect.sync(() => void netServer.close())),
+          Effect.ensuring(Effect.sync(() => {
+            if (--binding === 0) bindingOver.openUnsafe()
+          }))
+        )
+      })
+
+    // The stop
+
+    const drain = Effect.gen(function*() {
+      yield* bindingOver.await
+      yield* turns(acceptTurns)
+      close()
+      // Streams that came with the last bytes before the GOAWAY are handed over within this turn.
+      yield* turn
+      inFlight.close()
+      told.openUnsafe()
+      yield* inFlight.awaitEmpty
+      yield* connections.awaitClosed
+    })
+
+    const interrupt = Effect.fnUntraced(function*(forceMillis: number) {
+      close()
+      inFlight.close()
+      told.openUnsafe()
+      inFlight.interruptAll()
+      const flush = Math.min(flushMillis, forceMillis / 2)
+      yield* Effect.raceFirst(
+        Effect.forEach(cuts, (cut) => cut.awaitHandler, { discard: true }),
+        Effect.sleep(Duration.millis(forceMillis - flush))
+      )
+      for (const cut of cuts) cut.answer()
+      yield* Effect.raceFirst(
+        Effect.andThen(inFlight.awaitEmpty, connections.awaitClosed),
+        Effect.sleep(Duration.millis(flush))
+      )
+    })
+
+    const stop = yield* GracefulStop.make({
+      name,
+      inFlight,
+      drain,
+      interrupt,
+      destroy() {
+        connections.destroy()
+        for (const cut of cuts) cut.destroyed()
+        close()
+      }
+    }, options.stop)
+
+    const self: GrpcServer = {
+      name,
+      addresses: () => bound.map(({ address }) => address),
+      listen,
+      phase: stop.phase,
+      inFlight: inFlight.running,
+      connections: connections.size,
+      stop: stop.stop,
+      escalate: stop.escalate
+    }
+    yield* Effect.onError(
+      Effect.forEach(options.listen, listen, { discard: true }),
+      () => stop.stop
+    )
+    return self
+  })
+
+/**
+ * A server as a layer that needs the implementations of its services.
+ *
+ * **Details**
+ *
+ * It provides nothing, so that several servers can live in one program; `Layer.provide` between them says who stops first:
+ * in `Api.pipe(Layer.provide(Admin))` the api has drained before the admin server begins to. `onListening` hears where it is
+ * bound; to have the server as a service, use {@link make} with `Layer.effect`.
+ *
+ * **Example** (Two servers, stopped in order)
+ *
+ * ```ts
+ * const Api = GrpcServer.layer("api", { services: [Greeter], listen: [GrpcListener.tcp({ port: 50051 })] })
+ * const Admin = GrpcServer.layer("admin", { services: [Greeter], listen: [GrpcListener.unix("/run/app/admin.sock")] })
+ * const App = Api.pipe(Layer.provide(Admin), Layer.provide(GreeterLive))
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <const S extends Services, E = never, R = never>(
+  name: string,
+  options: Options<S> & { readonly onListening?: ((server: GrpcServer) => Effect.Effect<unknown, E, R>) | undefined }
+): Layer.Layer<never, GrpcListenerError | E, Identifiers<S> | Exclude<R, Scope.Scope>> =>
+  Layer.effectDiscard(
+    Effect.flatMap(
+      make(name, options),
+      (server) => options.onListening === undefined ? Effect.void : options.onListening(server)
+    )
+  )
+
+const isNative = (service: Services[number]): service is Native => "_tag" in service && service._tag === "Native"
+
+/** The service as grpc-js is told of it: messages are bytes, and its own handlers are never called. */
+const bytesOnly = (
+  implementation: Implementation
+): [ServiceDefinition, Record<string, () => void>] => {
+  const bytes = (value: Buffer) => value
+  const definition: Record<string, ServiceDefinition[string]> = {}
+  const handlers: Record<string, () => void> = {}
+  for (const { key, path, requestStream, responseStream } of implementation.methods) {
+    definition[key] = {
+      path,
+      requestStream,
+      responseStream,
+      requestSerialize: bytes,
+      requestDeserialize: bytes,
+      responseSerialize: bytes,
+      responseDeserialize: bytes
+    }
+    handlers[key] = () => {}
+  }
+  return [definition, handlers]
+}

@@ -1,0 +1,230 @@
+/**
+ * A gRPC service: a descriptor and its handlers, typed from it.
+ *
+ * There is no code generator of our own. The descriptor is what yours makes: a protobuf-es `GenService`, or a grpc-js
+ * `ServiceDefinition` as ts-proto (`outputServices=grpc-js`), grpc-tools and proto-loader make it.
+ *
+ * @since 0.1.0
+ */
+import type { DescMethod, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf"
+import type { ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type { GrpcCall } from "./GrpcCall.ts"
+import type { GrpcError } from "./GrpcError.ts"
+import { type Codec, readMethods } from "./internal/descriptor.ts"
+
+/**
+ * A method of a grpc-js `ServiceDefinition`, as far as types flow from it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface MethodDefinition {
+  readonly path: string
+  readonly requestStream: boolean
+  readonly responseStream: boolean
+  readonly requestDeserialize: (bytes: Buffer) => unknown
+  readonly responseSerialize: (value: never) => Buffer
+}
+
+/**
+ * What a service can be made from.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Descriptor =
+  | (Omit<DescService, "method"> & { readonly method: Record<string, DescMethod> })
+  | { readonly [method: string]: MethodDefinition }
+
+/** The shape of one method: what comes in, what goes out, which of them are streams. */
+type Shape<D extends Descriptor> = D extends { readonly method: infer M extends Record<string, DescMethod> } ? {
+    readonly [K in keyof M]: {
+      readonly request: MessageShape<M[K]["input"]>
+      readonly response: MessageInitShape<M[K]["output"]>
+      readonly requestStream: M[K]["methodKind"] extends "client_streaming" | "bidi_streaming" ? true : false
+      readonly responseStream: M[K]["methodKind"] extends "server_streaming" | "bidi_streaming" ? true : false
+    }
+  }
+  : D extends { readonly [method: string]: MethodDefinition } ? {
+      readonly [K in keyof D]: {
+        readonly request: ReturnType<D[K]["requestDeserialize"]>
+        readonly response: Parameters<D[K]["responseSerialize"]>[0]
+        readonly requestStream: D[K]["requestStream"]
+        readonly responseStream: D[K]["responseStream"]
+      }
+    }
+  : never
+
+interface MethodShape {
+  readonly request: unknown
+  readonly response: unknown
+  readonly requestStream: boolean
+  readonly responseStream: boolean
+}
+
+type Response<M extends MethodShape, R> =
+  | (true extends M["responseStream"] ? Stream.Stream<M["response"], GrpcError, R> : never)
+  | (false extends M["responseStream"] ? Effect.Effect<M["response"], GrpcError, R> : never)
+
+type Request<M extends MethodShape> = boolean extends M["requestStream"] ? unknown
+  : M["requestStream"] extends true ? Stream.Stream<M["request"], GrpcError>
+  : M["request"]
+
+/**
+ * The handlers of a service: a request or a `Stream` of requests to an `Effect` or a `Stream` of responses.
+ *
+ * **Details**
+ *
+ * With protobuf-es a response may be a plain object with the fields of the message. With proto-loader, whose definitions
+ * carry no types, requests and responses are untyped.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Handlers<D extends Descriptor, R = never> = Shape<D> extends infer S extends Record<string, MethodShape> ? {
+    readonly [K in keyof S]: (request: Request<S[K]>) => Response<S[K], R>
+  }
+  : never
+
+type Requirements<H> = {
+  [K in keyof H]: H[K] extends (...args: never) => Effect.Effect<infer _A, infer _E, infer R> ? R
+    : H[K] extends (...args: never) => Stream.Stream<infer _A, infer _E, infer R> ? R
+    : never
+}[keyof H]
+
+/**
+ * A method that is ready to be served.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Method extends Codec {
+  readonly handler: (
+    request: unknown
+  ) => Effect.Effect<unknown, unknown, never> | Stream.Stream<unknown, unknown, never>
+}
+
+/**
+ * A service that is ready to be served: its methods, and the context that their handlers run in.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Implementation {
+  readonly name: string
+  readonly methods: ReadonlyArray<Method>
+  readonly context: Context.Context<never>
+}
+
+/**
+ * A service as a key of the context: what a server asks for, and what {@link ServiceClass.toLayer} provides.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ServiceClass<Self, D extends Descriptor> extends Context.Key<Self, Implementation> {
+  new(_: never): { readonly "~lastcall/GrpcService": Self }
+  readonly descriptor: D
+  /** Types the handlers where they are written; returns them. */
+  of<const H extends Handlers<D, unknown>>(handlers: H): H
+  /**
+   * Gives the service its handlers, or an effect that makes them (it may acquire what they need; the layer's scope
+   * releases it). What handlers require is captured from the layer's context, but `GrpcCall` and `Scope`: the server
+   * provides these for each RPC, and closes the scope when the handler ends.
+   */
+  toLayer<H extends Handlers<D, unknown>, E = never, R = never>(
+    handlers: H | Effect.Effect<H, E, R>
+  ): Layer.Layer<Self, E, Exclude<R, Scope.Scope> | Exclude<Requirements<H>, GrpcCall | Scope.Scope>>
+}
+
+/**
+ * Declares a service from its descriptor.
+ *
+ * **Details**
+ *
+ * The key in the context is the full name of the service. To serve one service with different handlers on different
+ * servers, declare it twice with different ids.
+ *
+ * **Example** (A service from a protobuf-es descriptor)
+ *
+ * ```ts
+ * class Echo extends GrpcService.Service<Echo>()(EchoService) {}
+ *
+ * const EchoLive = Echo.toLayer({
+ *   say: ({ text }) => Effect.succeed({ text }),
+ *   count: ({ to }) => Stream.range(1, to).pipe(Stream.map((n) => ({ n }))),
+ *   sum: (requests) => Stream.runFold(requests, () => 0, (total, { n }) => total + n).pipe(Effect.map((total) => ({ total }))),
+ *   chat: (requests) => Stream.map(requests, ({ text }) => ({ text }))
+ * })
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const Service = <Self>() =>
+<const D extends Descriptor>(
+  descriptor: D,
+  options?: { readonly id?: string }
+): ServiceClass<Self, D> => {
+  const { codecs, name } = readMethods(descriptor)
+  const Key = Context.Service<Self, Implementation>()(options?.id ?? `@lastcall/grpc/GrpcService/${name}`)
+  const implement = (
+    handlers: Handlers<D, unknown>,
+    context: Context.Context<never>
+  ): Implementation => ({
+    name,
+    context,
+    methods: codecs.map((codec) => {
+      const handler: unknown = (handlers as Record<string, unknown>)[codec.key]
+      if (typeof handler !== "function") throw new TypeError(`${name}: no handler for method ${codec.key}`)
+      return { ...codec, handler: handler.bind(handlers) as Method["handler"] }
+    })
+  })
+  return Object.assign(Key, {
+    descriptor,
+    of: (handlers: unknown) => handlers,
+    toLayer: (handlers: Handlers<D, unknown> | Effect.Effect<Handlers<D, unknown>, unknown, unknown>) =>
+      Layer.effect(
+        Key,
+        Effect.flatMap(
+          Effect.isEffect(handlers) ? handlers : Effect.succeed(handlers),
+          (handlers) => Effect.map(Effect.context<never>(), (context) => implement(handlers, context))
+        )
+      )
+  }) as unknown as ServiceClass<Self, D>
+}
+
+/**
+ * An implementation object as grpc-js's own `addService` takes it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Native {
+  readonly _tag: "Native"
+  readonly definition: ServiceDefinition
+  readonly implementation: UntypedServiceImplementation
+}
+
+/**
+ * Serves an existing grpc-js implementation as it is, under the same stop protocol.
+ *
+ * **Details**
+ *
+ * Its RPCs are admitted, counted and, in a force, answered `UNAVAILABLE`; the implementation sees `cancelled`. A handler
+ * that returns a promise is waited for, and one whose promise rejects answers its client instead of ending the process. A
+ * handler that returns nothing ends, for all that can be known, with its call.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const native = (definition: ServiceDefinition, implementation: UntypedServiceImplementation): Native => ({
+  _tag: "Native",
+  definition,
+  implementation
+})

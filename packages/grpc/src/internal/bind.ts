@@ -1,0 +1,76 @@
+/** Binding a `net.Server` to its listener's address, and giving the address back. */
+import * as Effect from "effect/Effect"
+import type { AddressInfo, Server } from "node:net"
+import { type Address, type GrpcListener, GrpcListenerError, type Reason, type Tcp } from "../GrpcListener.ts"
+import { bindUnix } from "./unixSocket.ts"
+
+/** A bound listener. `release` frees the address at once; it is synchronous and harmless to repeat. */
+export interface Bound {
+  readonly address: Address
+  readonly release: () => void
+}
+
+const reasons: { readonly [code: string]: readonly [Reason, string] } = {
+  EADDRINUSE: ["AddressInUse", "another process listens there"],
+  EADDRNOTAVAIL: ["AddressNotAvailable", "no interface of this machine has this address"],
+  EACCES: ["PermissionDenied", "permission denied"],
+  EPERM: ["PermissionDenied", "permission denied"],
+  ENOTFOUND: ["HostNotFound", "the host name cannot be resolved"],
+  EAI_AGAIN: ["HostNotFound", "the host name cannot be resolved now"],
+  ENAMETOOLONG: ["PathTooLong", "the path is too long for a socket"],
+  ERR_SOCKET_BAD_PORT: ["InvalidAddress", "the port must be a whole number from 0 to 65535"]
+}
+
+export const listenerError = (listener: GrpcListener, cause: unknown): GrpcListenerError => {
+  const { code, message } = cause as { readonly code?: string; readonly message?: string }
+  const [reason, detail] = reasons[code ?? ""] ?? ["Unknown" as const, message ?? String(cause)]
+  return new GrpcListenerError({ reason, listener, detail, cause })
+}
+
+/**
+ * Listens. A bind cannot be called back: when it is interrupted, the server is closed as soon as it listens.
+ */
+export const listen = (
+  server: Server,
+  options: { readonly port: number; readonly host?: string } | { readonly path: string },
+  toError: (cause: unknown) => GrpcListenerError
+): Effect.Effect<void, GrpcListenerError> =>
+  Effect.callback((resume) => {
+    const onError = (cause: unknown) => {
+      server.off("listening", onListening)
+      resume(Effect.fail(toError(cause)))
+    }
+    const onListening = () => {
+      server.off("error", onError)
+      resume(Effect.void)
+    }
+    server.once("error", onError)
+    server.once("listening", onListening)
+    try {
+      server.listen(options)
+    } catch (cause) {
+      server.off("error", onError)
+      onError(cause)
+    }
+    return Effect.sync(() => {
+      server.off("listening", onListening)
+      server.once("listening", () => server.close())
+      if (server.listening) server.close()
+    })
+  })
+
+const bindTcp = (server: Server, listener: Tcp): Effect.Effect<Bound, GrpcListenerError> =>
+  Effect.map(
+    listen(
+      server,
+      listener.host === undefined ? { port: listener.port } : { port: listener.port, host: listener.host },
+      (cause) => listenerError(listener, cause)
+    ),
+    () => {
+      const { address, port } = server.address() as AddressInfo
+      return { address: { _tag: "Tcp", host: address, port }, release: () => server.close() }
+    }
+  )
+
+export const bind = (server: Server, listener: GrpcListener): Effect.Effect<Bound, GrpcListenerError> =>
+  listener._tag === "Tcp" ? bindTcp(server, listener) : bindUnix(server, listener)

@@ -1,0 +1,171 @@
+/**
+ * One RPC that is served by a grpc-js implementation: admitted and counted, answered `UNAVAILABLE` in a force.
+ *
+ * What the handler does is seen through an interceptor. Only a handler that returns a promise says when it has ended; any
+ * other has ended, for all that can be known, with its call.
+ */
+import {
+  type handleBidiStreamingCall,
+  type Metadata,
+  ServerInterceptingCall,
+  type ServerInterceptingCallInterface,
+  type StatusObject,
+  type UntypedHandleCall,
+  type UntypedServiceImplementation
+} from "@grpc/grpc-js"
+import type { Entry, Outcome } from "@lastcall/core/InFlight"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import type { Cut } from "./rpc.ts"
+import * as Status from "./status.ts"
+
+type PartialStatus = Partial<StatusObject>
+
+/** The RPC whose handler is being called. grpc-js calls it synchronously inside the listener, and passes no link to it. */
+let calling: NativeRpc | undefined
+
+export class NativeRpc implements Cut {
+  readonly path: string
+  private readonly call: ServerInterceptingCallInterface
+  private readonly entry: Entry
+  private readonly responseStream: boolean
+  private readonly logDefect: (path: string, cause: Cause.Cause<unknown>) => void
+  private pending: Promise<void> | undefined
+  private isStarted = false
+  private isMessageSent = false
+  private isAnswered = false
+  private isWireOver = false
+  private outcome: Outcome = "failed"
+
+  constructor(
+    path: string,
+    responseStream: boolean,
+    call: ServerInterceptingCallInterface,
+    entry: Entry,
+    logDefect: (path: string, cause: Cause.Cause<unknown>) => void
+  ) {
+    this.path = path
+    this.responseStream = responseStream
+    this.call = call
+    this.entry = entry
+    this.logDefect = logDefect
+  }
+
+  /** The call that grpc-js goes on with. */
+  intercept(): ServerInterceptingCall {
+    return new ServerInterceptingCall(this.call, {
+      start: (next) => {
+        next({
+          onReceiveMetadata: (metadata: Metadata, next) => {
+            this.isStarted = true
+            this.calling(() => next(metadata))
+          },
+          onReceiveHalfClose: (next) => this.calling(next),
+          onCancel: () => this.wireOver()
+        })
+        // A call that died before it was started has no listener: nothing will be heard of it.
+        if (!this.isStarted) this.wireOver()
+      },
+      sendMessage: (message, next) => {
+        this.isMessageSent = true
+        next(message)
+      },
+      sendStatus: (status, next) => {
+        if (this.isAnswered) return
+        this.isAnswered = true
+        this.outcome = status.code === Status.ok.code ? "succeeded" : "failed"
+        next(status)
+      }
+    })
+  }
+
+  private calling(next: () => void): void {
+    calling = this
+    try {
+      next()
+    } finally {
+      calling = undefined
+    }
+  }
+
+  private wireOver(): void {
+    this.isWireOver = true
+    if (this.pending === undefined) this.entry.end(this.outcome)
+  }
+
+  /** The handler returned a promise: it has ended when that is settled. */
+  awaitPromise(promise: PromiseLike<unknown>): void {
+    const settled = () => {
+      this.pending = undefined
+      if (this.isWireOver) this.entry.end(this.outcome)
+    }
+    this.pending = Promise.resolve(promise).then(settled, (error: unknown) => {
+      this.rejected(error)
+      settled()
+    })
+  }
+
+  /** grpc-js would leave the rejection to Node, which ends the process. */
+  private rejected(error: unknown): void {
+    // Reading from a call that is over rejects (ERR_STREAM_PREMATURE_CLOSE): nobody is there to be told.
+    if (this.isAnswered || this.isWireOver) return
+    const { code, details, message, metadata } = error as PartialStatus & { readonly message?: string }
+    const isStatus = typeof code === "number" && Number.isInteger(code) && code > 0 && code <= 16
+    if (!isStatus) this.logDefect(this.path, Cause.die(error))
+    this.isAnswered = true
+    this.call.sendStatus(
+      isStatus
+        ? { ...Status.make(code, details ?? message ?? ""), ...(metadata === undefined ? {} : { metadata }) }
+        : Status.internalError
+    )
+  }
+
+  interrupt(): void {
+    // The answer of a unary response is on its way once its message is: its OK must not become UNAVAILABLE.
+    if (this.isAnswered || this.isWireOver || (this.isMessageSent && !this.responseStream)) return
+    this.isAnswered = true
+    this.outcome = "interrupted"
+    this.call.sendStatus(Status.shuttingDown)
+  }
+
+  readonly awaitHandler: Effect.Effect<unknown> = Effect.suspend(() => {
+    const { pending } = this
+    return pending === undefined ? Effect.void : Effect.promise(() => pending)
+  })
+
+  answer(): void {}
+
+  destroyed(): void {
+    if (this.pending === undefined) this.entry.end("destroyed")
+  }
+}
+
+/** The implementation with each handler watched for a promise; `this` stays the implementation. */
+export const watch = (implementation: UntypedServiceImplementation): UntypedServiceImplementation => {
+  const watched: UntypedServiceImplementation = {}
+  // A class instance has its methods on the prototype.
+  for (const name of methodNames(implementation)) {
+    const handle = implementation[name]
+    if (typeof handle !== "function") continue
+    // All four kinds have the shape (call, callback?); the widest stands for them.
+    const run = handle as unknown as (this: unknown, call: unknown, callback: unknown) => unknown
+    const watching = (call: unknown, callback: unknown): void => {
+      const rpc = calling
+      const result = run.call(implementation, call, callback)
+      if (isPromiseLike(result)) rpc?.awaitPromise(result)
+    }
+    watched[name] = watching as handleBidiStreamingCall<unknown, unknown> as UntypedHandleCall
+  }
+  return watched
+}
+
+const methodNames = (implementation: UntypedServiceImplementation): ReadonlySet<string> => {
+  const names = new Set<string>()
+  for (let o: object | null = implementation; o !== null && o !== Object.prototype; o = Object.getPrototypeOf(o)) {
+    for (const name of Object.getOwnPropertyNames(o)) if (name !== "constructor") names.add(name)
+  }
+  return names
+}
+
+const isPromiseLike = (value: unknown): value is PromiseLike<unknown> =>
+  typeof value === "object" && value !== null && "then" in value && typeof value.then === "function"

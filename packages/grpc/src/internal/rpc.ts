@@ -1,0 +1,334 @@
+/**
+ * One RPC that is served by an Effect or a Stream, from its headers to its trailers.
+ *
+ * It speaks to grpc-js on the level of an interceptor: messages as bytes, one read at a time, a callback for each write.
+ * The RPC ends when its handler has ended, finalizers included, and its call is over on the wire.
+ */
+import { type Metadata, type ServerInterceptingCallInterface, status } from "@grpc/grpc-js"
+import type { Entry, Outcome } from "@lastcall/core/InFlight"
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Pull from "effect/Pull"
+import * as Stream from "effect/Stream"
+import { GrpcCall } from "../GrpcCall.ts"
+import * as GrpcError from "../GrpcError.ts"
+import type { Method } from "../GrpcService.ts"
+import * as Status from "./status.ts"
+
+/** What all RPCs of one method share. */
+export interface MethodRuntime {
+  readonly method: Method
+  readonly context: Context.Context<never>
+  /** Logs what the client must not see. */
+  readonly logDefect: (path: string, cause: Cause.Cause<unknown>) => void
+}
+
+/** What a force needs of an RPC that it cut. */
+export interface Cut {
+  /** Waits for the end of the handler. */
+  readonly awaitHandler: Effect.Effect<unknown>
+  /** Answers the client although the handler has not ended. */
+  readonly answer: () => void
+  /** Its sockets are destroyed: counts it as destroyed if its handler has ended. */
+  readonly destroyed: () => void
+}
+
+/** A window of writes that grpc-js has not flushed: as many messages, or as many bytes, whichever is first. */
+const maxUnflushed = 64
+const maxUnflushedBytes = 64 * 1024
+/** Requests that are read before the handler asks for them. */
+const maxBuffered = 16
+const maxBufferedBytes = 64 * 1024
+
+type Resume<A, E> = (effect: Effect.Effect<A, E>) => void
+
+type Listener = Parameters<ServerInterceptingCallInterface["start"]>[0]
+
+export class Rpc implements Listener, Cut {
+  private readonly runtime: MethodRuntime
+  private readonly call: ServerInterceptingCallInterface
+  private readonly entry: Entry
+
+  private metadata: Metadata | undefined
+  private fiber: Fiber.Fiber<unknown, unknown> | undefined
+  private isStopping = false
+  private isAnswered = false
+  private isHandlerOver = false
+  private isWireOver = false
+  private outcome: Outcome = "failed"
+
+  private unaryRequest: Buffer | undefined
+
+  private requests: Array<unknown> = []
+  private requestBytes = 0
+  private isReading = false
+  private isHalfClosed = false
+  private requestError: GrpcError.GrpcError | undefined
+  private awaitingRequest: (() => void) | undefined
+
+  private unflushed = 0
+  private unflushedBytes = 0
+  private awaitingRoom: Resume<void, never> | undefined
+
+  constructor(runtime: MethodRuntime, call: ServerInterceptingCallInterface, entry: Entry) {
+    this.runtime = runtime
+    this.call = call
+    this.entry = entry
+    call.start(this)
+    // A call that died before it was started has no listener: nothing will be heard of it.
+    if (this.metadata === undefined) {
+      this.isHandlerOver = true
+      this.wireOver()
+    }
+  }
+
+  // What grpc-js reports
+
+  onReceiveMetadata(metadata: Metadata): void {
+    this.metadata = metadata
+    if (this.runtime.method.requestStream) this.startHandler(this.requestStream())
+    this.read()
+  }
+
+  onReceiveMessage(message: Buffer): void {
+    this.isReading = false
+    if (this.runtime.method.requestStream) return this.receive(message)
+    if (this.unaryRequest !== undefined) return this.reject(status.UNIMPLEMENTED, "more than one request message")
+    this.unaryRequest = message
+    this.read()
+  }
+
+  onReceiveHalfClose(): void {
+    if (this.runtime.method.requestStream) {
+      this.isHalfClosed = true
+      return this.wakeReader()
+    }
+    if (this.fiber !== undefined || this.isHandlerOver) return
+    const message = this.unaryRequest
+    if (message === undefined) return this.reject(status.UNIMPLEMENTED, "no request message")
+    this.unaryRequest = undefined
+    let request: unknown
+    try {
+      request = this.runtime.method.deserialize(message)
+    } catch {
+      return this.reject(status.INTERNAL, requestUnreadable)
+    }
+    this.startHandler(request)
+  }
+
+  /** The call is over on the wire: answered, cancelled, past its deadline, or its connection is gone. */
+  onCancel(): void {
+    if (this.isWireOver) return
+    this.wireOver()
+    if (this.isHandlerOver) return
+    if (this.fiber === undefined) return this.handlerOver("failed")
+    this.fiber.interruptUnsafe()
+  }
+
+  // The handler
+
+  private startHandler(request: unknown): void {
+    const { context, method } = this.runtime
+    let effect: Effect.Effect<unknown, unknown, never>
+    try {
+      const handled = method.handler(request)
+      effect = method.responseStream
+        ? Stream.runForEachArray(handled as Stream.Stream<unknown, unknown>, (chunk) => this.write(chunk, 0))
+        : handled as Effect.Effect<unknown, unknown>
+    } catch (defect) {
+      effect = Effect.die(defect)
+    }
+    const fiber = Effect.runForkWith(Context.add(context, GrpcCall, this.callInfo()))(Effect.scoped(effect))
+    const exit = fiber.pollUnsafe()
+    if (exit !== undefined) return this.finish(exit)
+    this.fiber = fiber
+    fiber.addObserver((exit) => this.finish(exit))
+    if (this.isWireOver || this.isStopping) fiber.interruptUnsafe()
+  }
+
+  private callInfo(): GrpcCall["Service"] {
+    const { call } = this
+    const deadline = call.getDeadline()
+    return {
+      path: this.runtime.method.path,
+      metadata: this.metadata!,
+      deadline: typeof deadline === "number" ? deadline : deadline.getTime(),
+      get peer() {
+        return call.getPeer()
+      },
+      get peerCertificate() {
+        return call.getAuthContext().sslPeerCertificate
+      }
+    }
+  }
+
+  private finish(exit: Exit.Exit<unknown, unknown>): void {
+    if (Exit.isFailure(exit)) {
+      const { isDefect, status } = Status.fromCause(exit.cause, this.isStopping)
+      if (isDefect) this.runtime.logDefect(this.runtime.method.path, exit.cause)
+      const isClientGone = this.isWireOver && !this.isAnswered
+      this.send(status)
+      return this.handlerOver(status === Status.shuttingDown && !isClientGone ? "interrupted" : "failed")
+    }
+    // Answered before: the force could not wait for this handler, and its client was told to go elsewhere.
+    if (this.isAnswered) return this.handlerOver("interrupted")
+    if (this.isWireOver) return this.handlerOver("failed")
+    this.handlerOver(this.succeed(exit.value) ? "succeeded" : "failed")
+  }
+
+  /** Sends what a handler ended with; whether it could be written. */
+  private succeed(value: unknown): boolean {
+    if (!this.runtime.method.responseStream) {
+      let message: Buffer
+      try {
+        message = this.runtime.method.serialize(value)
+      } catch (cause) {
+        this.runtime.logDefect(this.runtime.method.path, Cause.die(cause))
+        this.send(Status.internalError)
+        return false
+      }
+      this.call.sendMessage(message, ignore)
+    }
+    this.send(Status.ok)
+    return true
+  }
+
+  private send(status: Status.Status): void {
+    if (this.isAnswered || this.isWireOver) return
+    this.isAnswered = true
+    this.call.sendStatus(status)
+  }
+
+  /** Refuses a request that no handler will see. */
+  private reject(code: number, details: string): void {
+    this.send(Status.make(code, details))
+    if (this.fiber === undefined) this.handlerOver("failed")
+  }
+
+  private handlerOver(outcome: Outcome): void {
+    this.isHandlerOver = true
+    this.outcome = outcome
+    if (this.isWireOver) this.entry.end(outcome)
+  }
+
+  private wireOver(): void {
+    this.isWireOver = true
+    if (this.isHandlerOver) this.entry.end(this.outcome)
+  }
+
+  // The stop
+
+  /** Asks the handler to end; one that has not begun never will. */
+  interrupt(): void {
+    this.isStopping = true
+    if (this.isHandlerOver) return
+    if (this.fiber !== undefined) return this.fiber.interruptUnsafe()
+    this.send(Status.shuttingDown)
+    this.handlerOver("interrupted")
+  }
+
+  readonly awaitHandler: Effect.Effect<unknown> = Effect.suspend(() =>
+    this.fiber === undefined ? Effect.void : Fiber.await(this.fiber)
+  )
+
+  answer(): void {
+    if (!this.isHandlerOver) this.send(Status.shuttingDown)
+  }
+
+  destroyed(): void {
+    if (this.isHandlerOver) this.entry.end("destroyed")
+  }
+
+  // Requests
+
+  private read(): void {
+    if (this.isReading || this.isHalfClosed || this.isWireOver) return
+    this.isReading = true
+    this.call.startRead()
+  }
+
+  private receive(message: Buffer): void {
+    if (this.requestError !== undefined) return
+    try {
+      this.requests.push(this.runtime.method.deserialize(message))
+      this.requestBytes += message.byteLength
+    } catch {
+      this.requestError = GrpcError.internal(requestUnreadable)
+    }
+    this.wakeReader()
+    if (this.requests.length < maxBuffered && this.requestBytes < maxBufferedBytes) this.read()
+  }
+
+  private wakeReader(): void {
+    const wake = this.awaitingRequest
+    this.awaitingRequest = undefined
+    wake?.()
+  }
+
+  private requestStream(): Stream.Stream<unknown, GrpcError.GrpcError> {
+    const pull: Pull.Pull<NonEmptyReadonlyArray<unknown>, GrpcError.GrpcError> = Effect.suspend(() => {
+      if (this.requests.length > 0) {
+        const chunk = this.requests as unknown as NonEmptyReadonlyArray<unknown>
+        this.requests = []
+        this.requestBytes = 0
+        this.read()
+        return Effect.succeed(chunk)
+      }
+      if (this.requestError !== undefined) return Effect.fail(this.requestError)
+      if (this.isHalfClosed) return Cause.done()
+      this.read()
+      return Effect.flatMap(this.nextRequest, () => pull)
+    })
+    return Stream.fromPull(Effect.succeed(pull))
+  }
+
+  private readonly nextRequest = Effect.callback<void>((resume) => {
+    // The read that was asked for just before may have been answered at once.
+    if (this.requests.length > 0 || this.isHalfClosed || this.requestError !== undefined) return resume(Effect.void)
+    this.awaitingRequest = () => resume(Effect.void)
+    return Effect.sync(() => {
+      this.awaitingRequest = undefined
+    })
+  })
+
+  // Responses
+
+  private write(chunk: NonEmptyReadonlyArray<unknown>, from: number): Effect.Effect<void> {
+    for (let i = from; i < chunk.length; i++) {
+      if (this.isWireOver) return Effect.never
+      if (this.unflushed >= maxUnflushed || this.unflushedBytes >= maxUnflushedBytes) {
+        return Effect.flatMap(this.room, () => this.write(chunk, i))
+      }
+      const message = this.runtime.method.serialize(chunk[i])
+      const size = message.byteLength
+      this.unflushed++
+      this.unflushedBytes += size
+      this.call.sendMessage(message, () => this.flushed(size))
+    }
+    return Effect.void
+  }
+
+  private flushed(size: number): void {
+    this.unflushed--
+    this.unflushedBytes -= size
+    const resume = this.awaitingRoom
+    if (resume === undefined || this.unflushed > maxUnflushed / 2 || this.unflushedBytes > maxUnflushedBytes / 2) return
+    this.awaitingRoom = undefined
+    resume(Effect.void)
+  }
+
+  private readonly room = Effect.callback<void>((resume) => {
+    this.awaitingRoom = resume
+    return Effect.sync(() => {
+      this.awaitingRoom = undefined
+    })
+  })
+}
+
+const requestUnreadable = "the request cannot be read"
+
+const ignore = (): void => {}

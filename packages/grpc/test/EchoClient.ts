@@ -1,0 +1,99 @@
+/** A bare grpc-js client of the test service: what any client in the field is. */
+import { create, type DescMethod, type DescService, fromBinary, toBinary } from "@bufbuild/protobuf"
+import * as grpc from "@grpc/grpc-js"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import { EchoService } from "./gen/lastcall/test/v1/echo_pb.ts"
+
+const bytes = (array: Uint8Array): Buffer => Buffer.from(array.buffer, array.byteOffset, array.byteLength)
+
+const method = (service: DescService, desc: DescMethod): grpc.MethodDefinition<object, object> => ({
+  path: `/${service.typeName}/${desc.name}`,
+  requestStream: desc.methodKind === "client_streaming" || desc.methodKind === "bidi_streaming",
+  responseStream: desc.methodKind === "server_streaming" || desc.methodKind === "bidi_streaming",
+  requestSerialize: (value) => bytes(toBinary(desc.input, create(desc.input, { ...value }))),
+  requestDeserialize: (buffer) => fromBinary(desc.input, buffer),
+  responseSerialize: (value) => bytes(toBinary(desc.output, create(desc.output, { ...value }))),
+  responseDeserialize: (buffer) => fromBinary(desc.output, buffer)
+})
+
+/** The test service as a grpc-js `ServiceDefinition`. */
+export const definition: grpc.ServiceDefinition = Object.fromEntries(
+  EchoService.methods.map((desc) => [desc.localName, method(EchoService, desc)])
+)
+
+export interface EchoClient extends grpc.Client {
+  say(
+    request: { text: string },
+    options: grpc.CallOptions,
+    callback: (error: grpc.ServiceError | null, response?: { text: string }) => void
+  ): grpc.ClientUnaryCall
+  count(request: { to: number; padding?: number }, options?: grpc.CallOptions): grpc.ClientReadableStream<{ n: number }>
+  sum(
+    callback: (error: grpc.ServiceError | null, response?: { total: number }) => void
+  ): grpc.ClientWritableStream<{ n: number }>
+  chat(): grpc.ClientDuplexStream<{ text: string }, { text: string }>
+}
+
+const Client = grpc.makeClientConstructor(definition, "lastcall.test.v1.EchoService")
+
+/** What a client sees of a failed RPC. */
+export class StatusError extends Data.TaggedError("StatusError")<{ readonly code: number; readonly details: string }> {
+  override get message(): string {
+    return `${grpc.status[this.code]}: ${this.details}`
+  }
+}
+
+export const toStatusError = (error: grpc.ServiceError): StatusError =>
+  new StatusError({ code: error.code, details: error.details })
+
+export const make = (
+  target: string,
+  options: grpc.ChannelOptions = {},
+  credentials: grpc.ChannelCredentials = grpc.credentials.createInsecure()
+): Effect.Effect<EchoClient, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() =>
+      new Client(target, credentials, { "grpc.use_local_subchannel_pool": 1, ...options }) as unknown as EchoClient
+    ),
+    (client) => Effect.sync(() => client.close())
+  )
+
+export const say = (
+  client: EchoClient,
+  text: string,
+  options: grpc.CallOptions = {}
+): Effect.Effect<string, StatusError> =>
+  Effect.callback((resume) => {
+    const call = client.say({ text }, options, (error, response) =>
+      resume(error === null ? Effect.succeed(response!.text) : Effect.fail(toStatusError(error))))
+    return Effect.sync(() =>
+      call.cancel()
+    )
+  })
+
+/** The messages of a response stream, and its end. */
+export interface Received<A> {
+  readonly messages: ReadonlyArray<A>
+  readonly status: { readonly code: number; readonly details: string }
+}
+
+/** Gathers a response stream to its end; `onMessage` hears of each message when it comes. */
+export const gather = <A>(
+  call: grpc.ClientReadableStream<A> | grpc.ClientDuplexStream<never, A>,
+  onMessage?: (message: A, index: number) => void
+): Effect.Effect<Received<A>> =>
+  Effect.callback((resume) => {
+    const messages: Array<A> = []
+    call.on("data", (message: A) => {
+      messages.push(message)
+      onMessage?.(message, messages.length - 1)
+    })
+    call.on("error", () => {})
+    call.on("status", ({ code, details }: grpc.StatusObject) =>
+      resume(Effect.succeed({ messages, status: { code, details } })))
+    return Effect.sync(() =>
+      call.cancel()
+    )
+  })
