@@ -4,6 +4,7 @@ export default defineConfig({
   test: {
     include: ["packages/*/test/**/*.test.ts", "examples/*/test/**/*.test.ts"],
     sequence: { concurrent: false },
-    testTimeout: 20_000
+    testTimeout: 20_000,
+    silent: "passed-only"
   }
 })

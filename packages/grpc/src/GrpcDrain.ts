@@ -72,16 +72,19 @@ export const awaitDraining: Effect.Effect<void> = Effect.flatMap(GrpcDrain, (dra
  * @since 0.1.0
  */
 export const endWith: {
-  <A>(last: () => A): <E, R>(self: Stream.Stream<A, E, R>) => Stream.Stream<A, E, R>
-  <A, E, R>(self: Stream.Stream<A, E, R>, last: () => A): Stream.Stream<A, E, R>
-} = dual(2, <A, E, R>(self: Stream.Stream<A, E, R>, last: () => A): Stream.Stream<A, E, R> =>
-  Stream.suspend(() => {
-    let told = false
-    const untilTold = Effect.map(awaitDraining, () => {
-      told = true
+  <B>(last: () => B): <A, E, R>(self: Stream.Stream<A, E, R>) => Stream.Stream<A | B, E, R>
+  <A, E, R, B>(self: Stream.Stream<A, E, R>, last: () => B): Stream.Stream<A | B, E, R>
+} = dual(
+  2,
+  <A, E, R, B>(self: Stream.Stream<A, E, R>, last: () => B): Stream.Stream<A | B, E, R> =>
+    Stream.suspend(() => {
+      let told = false
+      const untilTold = Effect.map(awaitDraining, () => {
+        told = true
+      })
+      return Stream.concat(
+        Stream.interruptWhen(self, untilTold),
+        Stream.suspend(() => told ? Stream.sync(last) : Stream.empty)
+      )
     })
-    return Stream.concat(
-      Stream.interruptWhen(self, untilTold),
-      Stream.suspend(() => told ? Stream.sync(last) : Stream.empty)
-    )
-  }))
+)

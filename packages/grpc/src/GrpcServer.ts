@@ -8,9 +8,10 @@
  *    are free for a successor at once) and every connection gets one GOAWAY: what a client sent before is served, what it
  *    sends after goes elsewhere. Handlers are told (`GrpcDrain`). What is in flight runs on; a connection is closed when
  *    its last RPC has been answered and flushed. A TLS handshake that ends late gets its GOAWAY then.
- * 3. **Interrupt**, when the grace period is over. Handlers are interrupted, and their finalizers awaited. A handler that
- *    still answers is let to; the clients of the others get `UNAVAILABLE` "server is shutting down", which they may retry.
- *    Shortly before the force timeout, clients of handlers that ignore interruption get it too.
+ * 3. **Interrupt**, when the grace period is over. Handlers are interrupted; a step that is uninterruptible ends first, and
+ *    finalizers are awaited. Then the client gets `UNAVAILABLE` "server is shutting down", which it may retry. An answer
+ *    that is on its way is not taken back. 200 ms before the force timeout, clients of handlers that ignore interruption
+ *    are answered too.
  * 4. **Destroy.** Every socket that is left is destroyed.
  *
  * When the scope has closed, no handler runs any more, but those that the report names as abandoned.
@@ -92,6 +93,8 @@ export interface GrpcServer {
   readonly listen: (listener: GrpcListener) => Effect.Effect<Address, GrpcListenerError>
   /** The phase of its stop protocol. */
   readonly phase: () => GracefulStop.Phase
+  /** Whether RPCs are admitted: true until the drain has closed the listeners and sent the GOAWAYs. */
+  readonly isAdmitting: () => boolean
   /** What is in flight, oldest first. */
   readonly inFlight: () => ReadonlyArray<InFlight.Running>
   /** How many connections are open, handshaking ones included. */
@@ -328,7 +331,8 @@ export const make = <const S extends Services>(
       addresses: () => bound.map(({ address }) => address),
       listen,
       phase: stop.phase,
-      inFlight: inFlight.running,
+      isAdmitting: () => inFlight.isOpen(),
+      inFlight: () => inFlight.running(),
       connections: connections.size,
       stop: stop.stop,
       escalate: stop.escalate

@@ -2,8 +2,10 @@
 import { create, type DescMethod, type DescService, fromBinary, toBinary } from "@bufbuild/protobuf"
 import * as grpc from "@grpc/grpc-js"
 import * as Data from "effect/Data"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import * as http2 from "node:http2"
 import { EchoService } from "./gen/lastcall/test/v1/echo_pb.ts"
 
 const bytes = (array: Uint8Array): Buffer => Buffer.from(array.buffer, array.byteOffset, array.byteLength)
@@ -73,6 +75,21 @@ export const say = (
     )
   })
 
+/** A client stream that is open, and its response. */
+export interface Summing {
+  readonly call: grpc.ClientWritableStream<{ n: number }>
+  readonly total: Effect.Effect<number, StatusError>
+}
+
+export const sum = (client: EchoClient): Summing => {
+  const total = Deferred.makeUnsafe<number, StatusError>()
+  const call = client.sum((error, response) => {
+    Deferred.doneUnsafe(total, error === null ? Effect.succeed(response!.total) : Effect.fail(toStatusError(error)))
+  })
+  call.on("error", () => {})
+  return { call, total: Deferred.await(total) }
+}
+
 /** The messages of a response stream, and its end. */
 export interface Received<A> {
   readonly messages: ReadonlyArray<A>
@@ -97,3 +114,20 @@ export const gather = <A>(
       call.cancel()
     )
   })
+
+/** The path of the server stream, for peers that speak bare HTTP/2. */
+export const countPath = "/lastcall.test.v1.EchoService/Count"
+
+/** An empty protobuf message in its gRPC frame. */
+export const emptyMessage: Buffer = Buffer.alloc(5)
+
+/** A bare HTTP/2 client session. */
+export const session = (port: number): Effect.Effect<http2.ClientHttp2Session, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.callback<http2.ClientHttp2Session>((resume) => {
+      const session = http2.connect(`http://127.0.0.1:${port}`)
+      session.on("error", () => {})
+      session.once("connect", () => resume(Effect.succeed(session)))
+    }),
+    (session) => Effect.sync(() => session.destroy())
+  )
