@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import { X509Certificate } from "node:crypto"
 import type { SecureContextOptions, TlsOptions } from "node:tls"
 
 /**
@@ -76,15 +77,41 @@ export const mtls = (
   options: { readonly key: Pem; readonly cert: Pem; readonly clientCa: Pem }
 ): GrpcCredentials => ({ _tag: "Tls", key: options.key, cert: options.cert, clientCa: options.clientCa })
 
-const buffer = (pem: Pem): string | Buffer => typeof pem === "string" ? pem : Buffer.from(pem)
+const text = (pem: Pem): string => typeof pem === "string" ? pem : Buffer.from(pem).toString("utf8")
 
-/** @internal */
-export const toTlsOptions = (credentials: Tls): TlsOptions & SecureContextOptions => ({
-  key: buffer(credentials.key),
-  cert: buffer(credentials.cert),
-  ALPNProtocols: ["h2"],
-  minVersion: "TLSv1.2",
-  ...(credentials.clientCa === undefined
-    ? {}
-    : { ca: buffer(credentials.clientCa), requestCert: true, rejectUnauthorized: true })
-})
+const blocks = /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----[^-]*-----END (?:X509 |TRUSTED )?CERTIFICATE-----/g
+
+/**
+ * The certificates of a PEM text. Node leaves out what it cannot read, and takes an empty text for "not given": a server
+ * that nobody can reach or, with an empty `clientCa`, one that trusts every public authority.
+ */
+const certificates = (option: string, pem: Pem): Array<string> => {
+  const found = text(pem).match(blocks)
+  if (found === null) throw new TypeError(`${option} holds no PEM certificate`)
+  for (const one of found) {
+    try {
+      void new X509Certificate(one)
+    } catch (cause) {
+      throw new TypeError(`${option} holds a certificate that cannot be read`, { cause })
+    }
+  }
+  return found
+}
+
+/**
+ * Throws where the credentials cannot work.
+ *
+ * @internal
+ */
+export const toTlsOptions = (credentials: Tls): TlsOptions & SecureContextOptions => {
+  if (text(credentials.key).trim() === "") throw new TypeError("key is empty")
+  return {
+    key: text(credentials.key),
+    cert: certificates("cert", credentials.cert).join("\n"),
+    ALPNProtocols: ["h2"],
+    minVersion: "TLSv1.2",
+    ...(credentials.clientCa === undefined
+      ? {}
+      : { ca: certificates("clientCa", credentials.clientCa), requestCert: true, rejectUnauthorized: true })
+  }
+}

@@ -52,7 +52,6 @@ import { deaf } from "./internal/deaf.ts"
 import { NativeRpc, watch } from "./internal/native.ts"
 import { type Cut, type MethodRuntime, Rpc } from "./internal/rpc.ts"
 import * as Status from "./internal/status.ts"
-import { turn, turns } from "./internal/turns.ts"
 
 /**
  * What a server serves: services declared with `GrpcService.Service`, and grpc-js implementations.
@@ -121,8 +120,6 @@ export class DuplicateMethodError extends Data.TaggedError("DuplicateMethodError
   }
 }
 
-/** Turns of the event loop before the listeners close: they empty the accept queue, whose connections would be reset. */
-const acceptTurns = 3
 /** How long the last answers may take to reach their clients in a force. */
 const flushMillis = 200
 
@@ -246,7 +243,7 @@ export const make = <const S extends Services>(
       new GrpcListenerError({ reason: "ServerStopped", listener, detail: `server ${name} is stopping or has stopped` })
 
     const listen = (listener: GrpcListener): Effect.Effect<Address, GrpcListenerError> =>
-      Effect.suspend(() => {
+      Effect.uninterruptibleMask((restore) => {
         if (stop.phase() !== "Serving") return Effect.fail(stopped(listener))
         let netServer: Net.Server
         try {
@@ -263,7 +260,7 @@ export const make = <const S extends Services>(
         }
         binding++
         bindingOver.closeUnsafe()
-        return bind(netServer, listener).pipe(
+        return bind(netServer, listener, restore).pipe(
           Effect.flatMap((result) => {
             if (isClosed) {
               result.release()
@@ -287,13 +284,12 @@ export const make = <const S extends Services>(
 
     const drain = Effect.gen(function*() {
       yield* bindingOver.await
-      yield* turns(acceptTurns)
+      yield* connections.acceptWaiting
+      // After a turn of the event loop no read is half-way: every stream that came before the GOAWAY has been admitted.
       close()
-      // Streams that came with the last bytes before the GOAWAY are handed over within this turn.
-      yield* turn
       inFlight.close()
       told.openUnsafe()
-      yield* inFlight.awaitEmpty
+      // The kernel waits for what is in flight as well.
       yield* connections.awaitClosed
     })
 
@@ -356,9 +352,17 @@ export const make = <const S extends Services>(
  * **Example** (Two servers, stopped in order)
  *
  * ```ts
- * const Api = GrpcServer.layer("api", { services: [Greeter], listen: [GrpcListener.tcp({ port: 50051 })] })
- * const Admin = GrpcServer.layer("admin", { services: [Greeter], listen: [GrpcListener.unix("/run/app/admin.sock")] })
- * const App = Api.pipe(Layer.provide(Admin), Layer.provide(GreeterLive))
+ * import * as GrpcListener from "@lastcall/grpc/GrpcListener"
+ * import * as GrpcServer from "@lastcall/grpc/GrpcServer"
+ * import * as GrpcService from "@lastcall/grpc/GrpcService"
+ * import * as Layer from "effect/Layer"
+ * import { definition, implementation } from "./legacy.ts"
+ *
+ * const services = [GrpcService.native(definition, implementation)]
+ * const Api = GrpcServer.layer("api", { services, listen: [GrpcListener.tcp({ port: 50051 })] })
+ * const Admin = GrpcServer.layer("admin", { services, listen: [GrpcListener.unix("/run/app/admin.sock")] })
+ *
+ * export const App = Api.pipe(Layer.provide(Admin))
  * ```
  *
  * @category layers

@@ -153,9 +153,14 @@ export interface ServiceClass<Self, D extends Descriptor> extends Context.Key<Se
  * **Example** (A service from a protobuf-es descriptor)
  *
  * ```ts
+ * import * as GrpcService from "@lastcall/grpc/GrpcService"
+ * import * as Effect from "effect/Effect"
+ * import * as Stream from "effect/Stream"
+ * import { EchoService } from "./gen/lastcall/test/v1/echo_pb.ts"
+ *
  * class Echo extends GrpcService.Service<Echo>()(EchoService) {}
  *
- * const EchoLive = Echo.toLayer({
+ * export const EchoLive = Echo.toLayer({
  *   say: ({ text }) => Effect.succeed({ text }),
  *   count: ({ to }) => Stream.range(1, to).pipe(Stream.map((n) => ({ n }))),
  *   sum: (requests) => Stream.runFold(requests, () => 0, (total, { n }) => total + n).pipe(Effect.map((total) => ({ total }))),

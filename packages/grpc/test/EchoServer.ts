@@ -1,6 +1,7 @@
 /** The test service on a server of its own scope, each handler replaceable. */
 import type * as StopPolicy from "@lastcall/core/StopPolicy"
 import type { StopReport } from "@lastcall/core/StopReport"
+import type { GrpcCall } from "@lastcall/grpc/GrpcCall"
 import * as GrpcListener from "@lastcall/grpc/GrpcListener"
 import * as GrpcServer from "@lastcall/grpc/GrpcServer"
 import * as GrpcService from "@lastcall/grpc/GrpcService"
@@ -14,7 +15,7 @@ import { EchoService } from "./gen/lastcall/test/v1/echo_pb.ts"
 
 export class Echo extends GrpcService.Service<Echo>()(EchoService) {}
 
-export type Handlers = GrpcService.Handlers<typeof EchoService>
+export type Handlers = GrpcService.Handlers<typeof EchoService, GrpcCall | Scope.Scope>
 
 const defaults: Handlers = {
   say: ({ text }) => Effect.succeed({ text }),

@@ -12,6 +12,7 @@ export interface Bound {
 
 const reasons: { readonly [code: string]: readonly [Reason, string] } = {
   EADDRINUSE: ["AddressInUse", "another process listens there"],
+  EAFNOSUPPORT: ["AddressNotAvailable", "this machine has no addresses of this family"],
   EADDRNOTAVAIL: ["AddressNotAvailable", "no interface of this machine has this address"],
   EACCES: ["PermissionDenied", "permission denied"],
   EPERM: ["PermissionDenied", "permission denied"],
@@ -59,18 +60,26 @@ export const listen = (
     })
   })
 
-const bindTcp = (server: Server, listener: Tcp): Effect.Effect<Bound, GrpcListenerError> =>
+const bindTcp = (server: Server, listener: Tcp, restore: Restore): Effect.Effect<Bound, GrpcListenerError> =>
   Effect.map(
-    listen(
+    // Resolving the host may take long.
+    restore(listen(
       server,
       listener.host === undefined ? { port: listener.port } : { port: listener.port, host: listener.host },
       (cause) => listenerError(listener, cause)
-    ),
+    )),
     () => {
       const { address, port } = server.address() as AddressInfo
       return { address: { _tag: "Tcp", host: address, port }, release: () => server.close() }
     }
   )
 
-export const bind = (server: Server, listener: GrpcListener): Effect.Effect<Bound, GrpcListenerError> =>
-  listener._tag === "Tcp" ? bindTcp(server, listener) : bindUnix(server, listener)
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+/** The caller is not interruptible, so that what is bound is not lost; `restore` makes the parts that may wait so. */
+export const bind = (
+  server: Server,
+  listener: GrpcListener,
+  restore: Restore
+): Effect.Effect<Bound, GrpcListenerError> =>
+  listener._tag === "Tcp" ? bindTcp(server, listener, restore) : bindUnix(server, listener)

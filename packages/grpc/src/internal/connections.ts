@@ -17,6 +17,8 @@ import { type GrpcCredentials, toTlsOptions } from "../GrpcCredentials.ts"
 export interface Connections {
   /** A `net.Server` or `tls.Server` whose connections become ours. */
   readonly makeServer: (credentials: GrpcCredentials) => net.Server
+  /** Accepts the connections that wait in the listeners' queues: closing a listener would reset them. */
+  readonly acceptWaiting: Effect.Effect<void>
   /** One GOAWAY on every connection, also on those whose handshake ends later. Idempotent. */
   readonly goaway: () => void
   /** Waits, after `goaway`, until every connection has ended. */
@@ -34,6 +36,9 @@ const lateHandshakeMillis = 1_000
 /** How long any TLS handshake may take; Node's default is two minutes. */
 const handshakeMillis = 10_000
 
+/** As long as the longest queue of a listener, Node's default backlog. */
+const maxAcceptTurns = 511
+
 interface Connection {
   readonly socket: net.Socket
   finishedAt: number | undefined
@@ -46,10 +51,12 @@ export const make = (server: Server, clock: Clock): Connections => {
   /** Sockets that carry HTTP/2. */
   const sessions = new Set<Connection>()
   const changed = Latch.makeUnsafe(false)
+  let acceptedEver = 0
   let injector: ConnectionInjector | undefined
   let goneAwayAt: number | undefined
 
   const own = (socket: net.Socket): void => {
+    acceptedEver++
     accepted.add(socket)
     socket.on("error", ignore)
     socket.once("close", () => {
@@ -117,7 +124,16 @@ export const make = (server: Server, clock: Clock): Connections => {
     return Effect.flatMap(again, () => awaitClosed)
   })
 
+  // libuv accepts one connection of a listener in a turn. A queue is empty when two turns brought none: the first may have
+  // been half over when it began.
+  const accept = (turnsLeft: number, idle: number): Effect.Effect<void> => {
+    if (turnsLeft === 0 || idle === 2) return Effect.void
+    const before = acceptedEver
+    return Effect.flatMap(turn, () => accept(turnsLeft - 1, acceptedEver === before ? idle + 1 : 0))
+  }
+
   return {
+    acceptWaiting: Effect.suspend(() => accept(maxAcceptTurns, 0)),
     goaway,
     awaitClosed,
     size: () => accepted.size,
@@ -139,6 +155,12 @@ export const make = (server: Server, clock: Clock): Connections => {
     }
   }
 }
+
+/** A turn of the event loop: I/O that is ready is handled, time does not pass. */
+const turn: Effect.Effect<void> = Effect.callback((resume) => {
+  const immediate = setImmediate(() => resume(Effect.void))
+  return Effect.sync(() => clearImmediate(immediate))
+})
 
 const ignore = (): void => {}
 

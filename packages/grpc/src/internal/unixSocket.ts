@@ -6,7 +6,7 @@
  */
 import * as Effect from "effect/Effect"
 import { randomBytes } from "node:crypto"
-import { promises as fs, type Stats, statSync, unlinkSync } from "node:fs"
+import { linkSync, lstatSync, promises as fs, renameSync, type Stats, unlinkSync } from "node:fs"
 import * as net from "node:net"
 import * as path from "node:path"
 import { type GrpcListenerError, GrpcListenerError as ListenerError, type Reason, type Unix } from "../GrpcListener.ts"
@@ -23,8 +23,8 @@ const attempt = <A>(listener: Unix, run: () => Promise<A>): Effect.Effect<A, Grp
 
 const code = (cause: unknown): string | undefined => (cause as { readonly code?: string }).code
 
-const statOrUndefined = (file: string): Promise<Stats | undefined> =>
-  fs.lstat(file).catch((cause) => code(cause) === "ENOENT" ? undefined : Promise.reject(cause))
+const statOrUndefined = (stat: Promise<Stats>): Promise<Stats | undefined> =>
+  stat.catch((cause) => code(cause) === "ENOENT" || code(cause) === "ENOTDIR" ? undefined : Promise.reject(cause))
 
 /** Whether someone accepts connections at the path. */
 const isLive = (listener: Unix): Effect.Effect<boolean, GrpcListenerError> =>
@@ -48,58 +48,88 @@ const isLive = (listener: Unix): Effect.Effect<boolean, GrpcListenerError> =>
     return Effect.sync(() => probe.destroy())
   })
 
-const check = Effect.fnUntraced(function*(listener: Unix): Effect.fn.Return<void, GrpcListenerError> {
+/** The stale socket file at the path, or nothing. Fails where the path is not to be had. */
+const check = Effect.fnUntraced(function*(listener: Unix): Effect.fn.Return<Stats | undefined, GrpcListenerError> {
   const file = listener.path
-  if (file === "" || file.includes("\0")) {
-    return yield* fail(listener, "InvalidAddress", "a socket needs a path without NUL characters")
+  if (file === "" || file.endsWith("/") || file.includes("\0")) {
+    return yield* fail(listener, "InvalidAddress", "a socket needs the path of a file, without NUL characters")
   }
-  const longest = Math.max(Buffer.byteLength(file), Buffer.byteLength(privateName(file)))
-  if (longest > maxPathBytes) {
-    return yield* fail(listener, "PathTooLong", `${longest} bytes, and a socket path has at most ${maxPathBytes}`)
+  if (Buffer.byteLength(file) > maxPathBytes) {
+    return yield* fail(listener, "PathTooLong", `a socket path has at most ${maxPathBytes} bytes`)
   }
-  const directory = yield* attempt(listener, () => fs.stat(path.dirname(file)).catch(() => undefined))
+  if (Buffer.byteLength(privateName(file)) > maxPathBytes) {
+    return yield* fail(
+      listener,
+      "PathTooLong",
+      `a socket path has at most ${maxPathBytes} bytes, also under its private name in the same directory`
+    )
+  }
+  const directory = yield* attempt(listener, () => statOrUndefined(fs.stat(path.dirname(file))))
   if (directory === undefined || !directory.isDirectory()) {
     return yield* fail(listener, "MissingDirectory", `${path.dirname(file)} is not a directory`)
   }
-  const existing = yield* attempt(listener, () => statOrUndefined(file))
-  if (existing === undefined) return
-  if (!existing.isSocket()) {
+  const existing = yield* attempt(listener, () => statOrUndefined(fs.lstat(file)))
+  if (existing !== undefined && !existing.isSocket()) {
     return yield* fail(listener, "NotASocket", "the path is taken by something that is not a socket")
   }
-  if (yield* isLive(listener)) {
+  if (existing !== undefined && (yield* isLive(listener))) {
     return yield* fail(listener, "AddressInUse", "another process listens there")
   }
+  return existing
 })
 
 const privateName = (file: string): string => path.join(path.dirname(file), `.lc${randomBytes(4).toString("hex")}`)
 
 /**
- * Puts the bound socket at its path. With nothing there, `link` decides between two starters in one atomic step; a stale
- * file is replaced by `rename`.
+ * Takes a stale file away. Between the look at it and this, another starter may have put its own there: that is put back.
  */
+const removeStale = (file: string, stale: Stats): void => {
+  const away = privateName(file)
+  try {
+    renameSync(file, away)
+  } catch (cause) {
+    if (code(cause) === "ENOENT") return
+    throw cause
+  }
+  try {
+    if (!isSame(lstatSync(away), stale)) linkSync(away, file)
+  } finally {
+    unlinkSync(away)
+  }
+}
+
+/** `false`: the name is taken. A file system without hard links gets a rename, which would replace what came meanwhile. */
+const link = (from: string, to: string): Promise<boolean> =>
+  fs.link(from, to).then(() => fs.unlink(from), (cause) => {
+    if (code(cause) === "EPERM" || code(cause) === "ENOTSUP") return fs.rename(from, to)
+    return Promise.reject(cause)
+  }).then(() => true, (cause) => code(cause) === "EEXIST" ? false : Promise.reject(cause))
+
+/** Puts the bound socket at its path. `link` decides between two starters in one atomic step. */
 const publish = Effect.fnUntraced(function*(listener: Unix, from: string): Effect.fn.Return<void, GrpcListenerError> {
-  const linked = yield* attempt(listener, () =>
-    fs.link(from, listener.path).then(
-      () => true,
-      (cause) => code(cause) === "EEXIST" || code(cause) === "EPERM" ? false : Promise.reject(cause)
-    ))
-  if (linked) return yield* attempt(listener, () => fs.unlink(from))
-  yield* check(listener)
-  yield* attempt(listener, () => fs.rename(from, listener.path))
+  while (true) {
+    const stale = yield* check(listener)
+    if (stale !== undefined) yield* attempt(listener, async () => removeStale(listener.path, stale))
+    const linked = yield* attempt(listener, () => link(from, listener.path))
+    if (linked) return
+  }
 })
 
-const unlinkIfSame = (file: string, mine: { readonly dev: number; readonly ino: number }): void => {
+type Identity = Pick<Stats, "dev" | "ino">
+
+const isSame = (a: Identity, b: Identity): boolean => a.dev === b.dev && a.ino === b.ino
+
+const unlinkIfSame = (file: string, mine: Identity): void => {
   try {
-    const { dev, ino } = statSync(file)
-    if (dev === mine.dev && ino === mine.ino) unlinkSync(file)
+    if (isSame(lstatSync(file), mine)) unlinkSync(file)
   } catch (cause) {
     if (code(cause) !== "ENOENT") throw cause
   }
 }
 
-/** Not interruptible: each step is quick, and half of it would leave a file behind. */
+/** Each step is quick, and half of it would leave a file behind: the caller must not be interruptible. */
 export const bindUnix = (server: net.Server, listener: Unix): Effect.Effect<Bound, GrpcListenerError> =>
-  Effect.uninterruptible(Effect.gen(function*() {
+  Effect.gen(function*() {
     yield* check(listener)
     const bindName = privateName(listener.path)
     yield* listen(server, { path: bindName }, (cause) => listenerError(listener, cause))
@@ -112,8 +142,12 @@ export const bindUnix = (server: net.Server, listener: Unix): Effect.Effect<Boun
     return {
       address: { _tag: "Unix", path: listener.path },
       release: () => {
-        server.close()
-        unlinkIfSame(listener.path, mine)
+        // While it listens, its inode is not given to another file.
+        try {
+          unlinkIfSame(listener.path, mine)
+        } finally {
+          server.close()
+        }
       }
     }
-  }))
+  })
