@@ -127,8 +127,11 @@ export interface Implementation {
  * @category models
  * @since 0.1.0
  */
-export interface ServiceClass<Self, D extends Descriptor> extends Context.Key<Self, Implementation> {
-  new(_: never): { readonly "~lastcall/GrpcService": Self }
+export interface ServiceClass<Self, D extends Descriptor, Id extends string = string>
+  extends Context.Key<Self, Implementation>
+{
+  /** The descriptor and the id tell the types of two services apart. */
+  new(_: never): { readonly "~lastcall/GrpcService": { readonly descriptor: D; readonly id: Id } }
   readonly descriptor: D
   /** Types the handlers where they are written; returns them. */
   of<const H extends Handlers<D, unknown>>(handlers: H): H
@@ -172,10 +175,10 @@ export interface ServiceClass<Self, D extends Descriptor> extends Context.Key<Se
  * @since 0.1.0
  */
 export const Service = <Self>() =>
-<const D extends Descriptor>(
+<const D extends Descriptor, const Id extends string = "">(
   descriptor: D,
-  options?: { readonly id?: string }
-): ServiceClass<Self, D> => {
+  options?: { readonly id: Id }
+): ServiceClass<Self, D, Id> => {
   const { codecs, name } = readMethods(descriptor)
   const Key = Context.Service<Self, Implementation>()(options?.id ?? `@lastcall/grpc/GrpcService/${name}`)
   const implement = (
@@ -201,7 +204,7 @@ export const Service = <Self>() =>
           (handlers) => Effect.map(Effect.context<never>(), (context) => implement(handlers, context))
         )
       )
-  }) as unknown as ServiceClass<Self, D>
+  }) as unknown as ServiceClass<Self, D, Id>
 }
 
 /**

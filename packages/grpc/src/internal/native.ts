@@ -9,7 +9,7 @@ import {
   type Metadata,
   ServerInterceptingCall,
   type ServerInterceptingCallInterface,
-  type StatusObject,
+  type ServiceError,
   type UntypedHandleCall,
   type UntypedServiceImplementation
 } from "@grpc/grpc-js"
@@ -19,7 +19,19 @@ import * as Effect from "effect/Effect"
 import type { Cut } from "./rpc.ts"
 import * as Status from "./status.ts"
 
-type PartialStatus = Partial<StatusObject>
+/** The status that an error stands for, if it is one: grpc-js's `ServiceError`, or an object like it. */
+const statusOf = (error: unknown): Status.Status | undefined => {
+  if (typeof error !== "object" || error === null) return undefined
+  const { code, details, message, metadata } = error as { readonly [K in keyof ServiceError]?: unknown }
+  if (typeof code !== "number" || !Number.isInteger(code) || code <= 0 || code > 16) return undefined
+  const text = [details, message].find((text) => typeof text === "string") ?? ""
+  const status = Status.make(code, text)
+  return isMetadata(metadata) ? { ...status, metadata } : status
+}
+
+/** The program may have a grpc-js of its own, with a `Metadata` of its own. */
+const isMetadata = (value: unknown): value is Metadata =>
+  typeof value === "object" && value !== null && "clone" in value && "toHttp2Headers" in value
 
 /** The RPC whose handler is being called. grpc-js calls it synchronously inside the listener, and passes no link to it. */
 let calling: NativeRpc | undefined
@@ -67,6 +79,8 @@ export class NativeRpc implements Cut {
         if (!this.isStarted) this.wireOver()
       },
       sendMessage: (message, next) => {
+        // grpc-js would write after the end of the stream.
+        if (this.isAnswered) return
         this.isMessageSent = true
         next(message)
       },
@@ -74,7 +88,7 @@ export class NativeRpc implements Cut {
         if (this.isAnswered) return
         this.isAnswered = true
         this.outcome = status.code === Status.ok.code ? "succeeded" : "failed"
-        next(status)
+        next(typeof status.details === "string" ? { ...status, details: Status.clean(status.details) } : status)
       }
     })
   }
@@ -105,24 +119,24 @@ export class NativeRpc implements Cut {
     })
   }
 
+  /** Whether the client has its answer, or it is on its way: that of a unary response is once its message is sent. */
+  private get isDecided(): boolean {
+    return this.isAnswered || this.isWireOver || (this.isMessageSent && !this.responseStream)
+  }
+
   /** grpc-js would leave the rejection to Node, which ends the process. */
   private rejected(error: unknown): void {
     // Reading from a call that is over rejects (ERR_STREAM_PREMATURE_CLOSE): nobody is there to be told.
     if (this.isAnswered || this.isWireOver) return
-    const { code, details, message, metadata } = error as PartialStatus & { readonly message?: string }
-    const isStatus = typeof code === "number" && Number.isInteger(code) && code > 0 && code <= 16
-    if (!isStatus) this.logDefect(this.path, Cause.die(error))
+    const status = statusOf(error)
+    if (status === undefined) this.logDefect(this.path, Cause.die(error))
+    if (this.isDecided) return
     this.isAnswered = true
-    this.call.sendStatus(
-      isStatus
-        ? { ...Status.make(code, details ?? message ?? ""), ...(metadata === undefined ? {} : { metadata }) }
-        : Status.internalError
-    )
+    this.call.sendStatus(status ?? Status.internalError)
   }
 
   interrupt(): void {
-    // The answer of a unary response is on its way once its message is: its OK must not become UNAVAILABLE.
-    if (this.isAnswered || this.isWireOver || (this.isMessageSent && !this.responseStream)) return
+    if (this.isDecided) return
     this.isAnswered = true
     this.outcome = "interrupted"
     this.call.sendStatus(Status.shuttingDown)

@@ -16,7 +16,7 @@ const noMetadata = new Metadata()
 const maxDetails = 2_048
 
 /** grpc-js throws a `URIError` for a lone surrogate; it becomes U+FFFD. */
-const clean = (details: string): string => (details as string & { toWellFormed(): string }).toWellFormed()
+export const clean = (details: string): string => (details as string & { toWellFormed(): string }).toWellFormed()
 
 export const make = (code: number, details: string): Status => ({
   code,
