@@ -127,7 +127,9 @@ export const make = (
   stoppable: Stoppable,
   policy?: StopPolicy.Options
 ): Effect.Effect<GracefulStop, never, Scope.Scope> =>
-  Effect.tap(makeUnscoped(stoppable, policy), (self) => Effect.addFinalizer(() => self.stop))
+  Effect.uninterruptible(
+    Effect.tap(makeUnscoped(stoppable, policy), (self) => Effect.addFinalizer(() => self.stop))
+  )
 
 /**
  * Acquires a resource whose release is a graceful stop.
@@ -258,6 +260,8 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
         return inFlight?.awaitEmpty ?? Effect.void
       }))
       yield* Effect.raceAllFirst([settled("interrupt", fiber), sleepUntil(until)])
+      // nothing is abandoned that was not asked to end, whatever became of the step
+      inFlight?.interruptAll()
     })
 
     const destroy = Effect.suspend(() => {

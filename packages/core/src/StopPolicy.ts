@@ -58,7 +58,8 @@ export class StopPolicyError extends Data.TaggedError("StopPolicyError")<{
 }
 
 const millis = (option: keyof Options, value: Duration.Input, maximum: "finite" | "any"): number => {
-  const duration = Option.getOrUndefined(Duration.fromInput(value))
+  // a `Duration` made of `NaN` is zero
+  const duration = Number.isNaN(value) ? undefined : Option.getOrUndefined(Duration.fromInput(value))
   const result = duration === undefined ? Number.NaN : Duration.toMillis(duration)
   if (Number.isNaN(result)) throw new StopPolicyError({ option, value, reason: "not a duration" })
   if (result < 0) throw new StopPolicyError({ option, value, reason: "must not be negative" })

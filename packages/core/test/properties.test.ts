@@ -6,7 +6,7 @@ import { check, type Mode, modes, properties } from "./laws/properties.ts"
 /** Fixed, so that a run is repeatable; set `LASTCALL_SEED` and `LASTCALL_RUNS` to explore. */
 const options = {
   seed: Number(process.env["LASTCALL_SEED"] ?? 1),
-  runs: Number(process.env["LASTCALL_RUNS"] ?? 100)
+  runs: Number(process.env["LASTCALL_RUNS"] ?? 60)
 }
 
 describe.each(Object.keys(modes) as Array<Mode>)("%s", (mode) => {

@@ -17,7 +17,7 @@ import * as TestClock from "effect/testing/TestClock"
 export type Seed = number | undefined
 
 /** No scenario has anything left to do after this many virtual milliseconds. */
-const horizon = 10_000
+const horizon = 20_000
 
 const stuck = Effect.die(new Error("it did not end"))
 
@@ -44,7 +44,7 @@ const underTestClock = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> 
       Effect.forkChild(Effect.andThen(Effect.sleep(1), effect), { startImmediately: true }),
       drive
     )
-  ).pipe(Effect.provide(TestClock.layer(), { local: true }))
+  ).pipe(Effect.provide(TestClock.layer({ warningDelay: "1 minute" }), { local: true }))
 
 /**
  * Every fiber may be preempted before every operation, and any ready fiber may be the next to run. Time stands still while

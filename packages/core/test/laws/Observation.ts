@@ -18,6 +18,12 @@ export interface Event {
   readonly verb: string
 }
 
+export interface Account {
+  readonly counts: InFlight.Counts
+  readonly size: number
+  readonly open: boolean
+}
+
 export interface Observation {
   readonly report: StopReport
   readonly events: ReadonlyArray<Event>
@@ -25,11 +31,11 @@ export interface Observation {
   readonly exits: ReadonlyArray<Exit.Exit<string, string | InFlight.Refused> | undefined>
   /** What each caller of `stop` got. */
   readonly callers: ReadonlyArray<Exit.Exit<StopReport> | undefined>
-  /** The counts and the size, each time that something happened. */
-  readonly accounts: ReadonlyArray<{ readonly counts: InFlight.Counts; readonly size: number }>
+  /** What `InFlight` says each time that something happens. */
+  readonly accounts: ReadonlyArray<Account>
   /** Whether admission was open when `awaitDraining` was over. */
   readonly openWhenDraining: boolean | undefined
-  /** When `awaitEmpty` was over, asked before anything was in flight and again after the stop. */
+  /** Long after the stop: how many are in flight, and whether `awaitEmpty` is over at once. */
   readonly sizeAfter: number
   readonly emptyAfter: boolean
   readonly finalCounts: InFlight.Counts
@@ -69,12 +75,12 @@ export const observe = (kernel: Kernel, scenario: Scenario): Effect.Effect<Obser
     const inFlight = yield* kernel.InFlight.make
     const made = yield* Deferred.make<GracefulStop.GracefulStop>()
     const events: Array<Event> = []
-    const accounts: Array<{ readonly counts: InFlight.Counts; readonly size: number }> = []
+    const accounts: Array<Account> = []
     let phase: () => GracefulStop.Phase = () => "Serving"
 
     const note = (subject: string, verb: string): void => {
       events.push({ at: clock.currentTimeMillisUnsafe(), phase: phase(), subject, verb })
-      accounts.push({ counts: inFlight.counts(), size: inFlight.size() })
+      accounts.push({ counts: inFlight.counts(), size: inFlight.size(), open: inFlight.isOpen() })
     }
     const say = (subject: string, verb: string) => Effect.sync(() => note(subject, verb))
     const at = <A, E>(time: number, effect: Effect.Effect<A, E>) =>
@@ -101,11 +107,11 @@ export const observe = (kernel: Kernel, scenario: Scenario): Effect.Effect<Obser
     const owner = yield* Effect.forkDetach(Effect.scoped(Effect.gen(function*() {
       yield* Effect.addFinalizer(() => say("dependency", "is released"))
       const self = yield* kernel.GracefulStop.make(stoppable, scenario.policy)
+      phase = self.phase
       yield* Deferred.succeed(made, self)
       yield* scenario.closing.by === "end" ? Effect.sleep(scenario.closing.at) : Effect.never
     })))
     const self = yield* Deferred.await(made)
-    phase = self.phase
     if (scenario.closing.by === "interruption") yield* at(scenario.closing.at, Fiber.interrupt(owner))
 
     const pieces: Array<Fiber.Fiber<string, string | InFlight.Refused>> = []
@@ -115,7 +121,10 @@ export const observe = (kernel: Kernel, scenario: Scenario): Effect.Effect<Obser
         piece.arrival,
         Effect.andThen(
           say(name, "arrives"),
-          kernel.InFlight.run(inFlight, name, Work.enact(piece.work, name, (verb) => say(name, verb)))
+          Effect.onExit(
+            kernel.InFlight.run(inFlight, name, Work.enact(piece.work, name, (verb) => say(name, verb))),
+            () => say(name, "returns")
+          )
         )
       )
       pieces.push(fiber)
@@ -131,10 +140,13 @@ export const observe = (kernel: Kernel, scenario: Scenario): Effect.Effect<Obser
     let openWhenDraining: boolean | undefined
     yield* at(
       0,
-      Effect.tap(self.awaitDraining, () =>
+      Effect.andThen(
+        self.awaitDraining,
         Effect.sync(() => {
           openWhenDraining = inFlight.isOpen()
-        }))
+          note("awaitDraining", "is over")
+        })
+      )
     )
     yield* at(0, Effect.andThen(self.awaitAnnounced, say("awaitAnnounced", "is over")))
 

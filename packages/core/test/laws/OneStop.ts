@@ -3,82 +3,15 @@ import { assert } from "@effect/vitest"
 import type { Phase } from "@lastcall/core/GracefulStop"
 import type { Counts } from "@lastcall/core/InFlight"
 import { StopReport } from "@lastcall/core/StopReport"
-import * as Cause from "effect/Cause"
 import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
-import { nameOf, type Observation } from "./Observation.ts"
-import type { Piece, Scenario, Step } from "./Scenario.ts"
+import { type Facts, inFlightAtForce, lastEnd, plain } from "./Facts.ts"
+import type { Scenario, Step } from "./Scenario.ts"
 import * as Work from "./Work.ts"
-
-/** A scenario, what was observed of it, and what follows from both. */
-interface Facts extends Observation {
-  readonly scenario: Scenario
-  readonly start: number
-  readonly drainStart: number
-  /** When the drain was cut short; `Infinity` if it was not. */
-  readonly forcedAt: number
-  readonly end: number
-  readonly pieces: ReadonlyArray<PieceFacts>
-}
-
-interface PieceFacts extends Piece {
-  readonly name: string
-  readonly arrived: number | undefined
-  readonly began: number | undefined
-  readonly ended: number | undefined
-  readonly exit: Exit.Exit<string, unknown> | undefined
-  readonly refused: boolean
-  readonly abandoned: boolean
-}
 
 export interface Law {
   readonly name: string
   readonly check: (facts: Facts) => void
-}
-
-export const factsOf = (scenario: Scenario, observation: Observation): Facts => {
-  const { events, report } = observation
-  const timeOf = (subject: string, verb: string) =>
-    events.find((event) => event.subject === subject && event.verb === verb)?.at
-  const drainEnd = report.startedAt + report.durations.announced + report.durations.draining
-  return {
-    ...observation,
-    scenario,
-    start: report.startedAt,
-    drainStart: report.startedAt + report.durations.announced,
-    forcedAt: report.outcome === "forced" ? drainEnd : Number.POSITIVE_INFINITY,
-    end: report.startedAt + report.durations.total,
-    pieces: scenario.pieces.map((piece, index) => {
-      const name = nameOf(index)
-      const exit = observation.exits[index]
-      return {
-        ...piece,
-        name,
-        arrived: timeOf(name, "arrives"),
-        began: timeOf(name, "begins"),
-        ended: timeOf(name, "ends"),
-        exit,
-        refused: exit !== undefined && isRefusal(exit),
-        abandoned: report.abandoned.some(({ kind }) => kind === name)
-      }
-    })
-  }
-}
-
-const isRefusal = (exit: Exit.Exit<unknown, unknown>): boolean =>
-  Exit.isFailure(exit) &&
-  exit.cause.reasons.some((reason) =>
-    Cause.isFailReason(reason) && reason.error instanceof Error && reason.error.name === "Refused"
-  )
-
-/** An exit without stack traces. */
-const plain = (exit: Exit.Exit<unknown, unknown> | undefined): unknown => {
-  if (exit === undefined) return "still waiting"
-  if (Exit.isSuccess(exit)) return { succeeds: exit.value }
-  return exit.cause.reasons.map((reason) => {
-    if (Cause.isFailReason(reason)) return { fails: reason.error }
-    return Cause.isDieReason(reason) ? { dies: reason.defect } : "interrupted"
-  })
 }
 
 const phases: ReadonlyArray<Phase> = ["Serving", "Announced", "Draining", "Interrupting", "Destroying", "Stopped"]
@@ -101,18 +34,6 @@ const forceWindow = ({ interrupt, policy }: Scenario): number =>
 
 const outcomes = ({ abandoned, destroyed, failed, interrupted, succeeded }: Counts): number =>
   succeeded + failed + interrupted + destroyed + abandoned
-
-/** What was in flight when the stop was forced, began before, and had its own time left. */
-const inFlightAtForce = ({ forcedAt, pieces }: Facts) =>
-  pieces.flatMap((piece) => {
-    const { began, cancelled, work } = piece
-    if (began === undefined || cancelled !== undefined || forcedAt === Number.POSITIVE_INFINITY) return []
-    const age = forcedAt - began
-    if (age <= 0 || age === work.duration || age >= Work.length(work)) return []
-    return [{ ...piece, expectedEnd: forcedAt + Work.lengthOfEnd(work, age) }]
-  })
-
-const lastEnd = ({ pieces }: Facts): number => Math.max(0, ...pieces.map(({ ended }) => ended ?? 0))
 
 export const laws: ReadonlyArray<Law> = [
   {
@@ -186,6 +107,22 @@ export const laws: ReadonlyArray<Law> = [
     }
   },
   {
+    name: "2. work whose caller goes away is interrupted and counts as failed, and the caller waits for it",
+    check({ events, forcedAt, pieces, report }) {
+      for (const { began, cancelled, ended, name, work } of pieces) {
+        if (began === undefined) continue
+        const returns = events.findIndex(({ subject, verb }) => subject === name && verb === "returns")
+        const ends = events.findIndex(({ subject, verb }) => subject === name && verb === "ends")
+        if (returns !== -1) assert.isTrue(ends !== -1 && ends < returns, `the caller of ${name} did not wait`)
+        if (cancelled === undefined || cancelled <= began || cancelled >= began + work.duration) continue
+        const expected = cancelled + Work.lengthOfEnd(work, cancelled - began)
+        if (expected >= forcedAt || expected === Number.POSITIVE_INFINITY) continue
+        assert.strictEqual(ended, expected, name)
+        if (!work.deaf) assert.strictEqual(report.kinds[name]!.failed, 1, name)
+      }
+    }
+  },
+  {
     name: "3. work is admitted until the drain and refused from then on",
     check({ drainStart, openWhenDraining, pieces, scenario }) {
       for (const { arrived, began, cancelled, name, refused } of pieces) {
@@ -194,6 +131,16 @@ export const laws: ReadonlyArray<Law> = [
         assert.strictEqual(began === undefined, refused, name)
       }
       if (scenario.drain.does === "nothing") assert.isFalse(openWhenDraining, "open after awaitDraining")
+    }
+  },
+  {
+    name: "3. once admission is closed nothing is admitted, and it stays closed",
+    check({ accounts }) {
+      const closed = accounts.slice(accounts.findIndex(({ open }) => !open))
+      for (const { counts, open } of closed) {
+        assert.isFalse(open)
+        assert.strictEqual(counts.admitted, closed[0]!.counts.admitted)
+      }
     }
   },
   {
@@ -232,11 +179,15 @@ export const laws: ReadonlyArray<Law> = [
   {
     name: "4. what is interrupted runs its finalizers, and is waited for until the force timeout",
     check(facts) {
-      const { forcedAt, scenario } = facts
-      for (const { abandoned, ended, expectedEnd, name } of inFlightAtForce(facts)) {
+      const { forcedAt, report, scenario } = facts
+      for (const { abandoned, began, ended, expectedEnd, name, work } of inFlightAtForce(facts)) {
         if (expectedEnd === Number.POSITIVE_INFINITY) continue
         assert.strictEqual(ended, expectedEnd, name)
-        if (expectedEnd < forcedAt + forceWindow(scenario)) assert.isFalse(abandoned, name)
+        if (expectedEnd >= forcedAt + forceWindow(scenario)) continue
+        assert.isFalse(abandoned, name)
+        if (!work.deaf && work.duration > forcedAt - began) {
+          assert.strictEqual(report.kinds[name]!.interrupted, 1, name)
+        }
       }
     }
   },
@@ -285,11 +236,13 @@ export const laws: ReadonlyArray<Law> = [
   },
   {
     name: "5. destroy comes after the last step of what was not abandoned",
-    check({ events, pieces }) {
+    check({ end, events, pieces }) {
       const destroy = events.findIndex(({ subject }) => subject === "destroy")
       if (destroy === -1) return
-      for (const { subject, verb } of events.slice(destroy)) {
-        if (isWork(verb)) assert.isTrue(pieces.find(({ name }) => name === subject)?.abandoned ?? true, subject)
+      for (const { at, subject, verb } of events.slice(destroy)) {
+        if (at > end && isWork(verb)) {
+          assert.isTrue(pieces.find(({ name }) => name === subject)?.abandoned ?? true, subject)
+        }
       }
     }
   },

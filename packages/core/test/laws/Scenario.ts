@@ -55,8 +55,9 @@ const step: Arbitrary.Arbitrary<Step> = Arbitrary.all({
   after: int(0, 12)
 })
 
-const piece: Arbitrary.Arbitrary<Piece> = Arbitrary.all({
+const piece = Arbitrary.all({
   arrival: int(0, 40),
+  atTheGate: oneOf(false, false, true),
   cancelled: sometimes(int(0, 60)),
   work: Work.arbitrary
 })
@@ -76,9 +77,14 @@ export const arbitrary: Arbitrary.Arbitrary<Scenario> = Arbitrary.map(
     interrupt: step,
     destroy: oneOf("works", "works", "throws")
   }),
-  // an unlimited grace period ends only by an escalation
-  (scenario) =>
-    scenario.policy.grace === Number.POSITIVE_INFINITY
-      ? { ...scenario, escalation: scenario.escalation ?? 50 }
-      : scenario
+  ({ escalation, pieces, ...rest }) => ({
+    ...rest,
+    // an unlimited grace period ends only by an escalation
+    escalation: rest.policy.grace === Number.POSITIVE_INFINITY ? escalation ?? 50 : escalation,
+    // at the gate: it arrives in the very moment in which admission closes, if nothing else moves that moment
+    pieces: pieces.map(({ arrival, atTheGate, ...piece }) => ({
+      ...piece,
+      arrival: atTheGate ? rest.closing.at + rest.policy.drainDelay : arrival
+    }))
+  })
 )

@@ -2,10 +2,13 @@
 import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import { falsifiable, type Seed, simulate } from "../simulation.ts"
+import { factsOf } from "./Facts.ts"
 import type { Kernel } from "./kernel.ts"
 import { observe } from "./Observation.ts"
 import * as OneStop from "./OneStop.ts"
+import * as SameMoment from "./SameMoment.ts"
 import * as Scenario from "./Scenario.ts"
+import * as SharedBudget from "./SharedBudget.ts"
 import { int } from "./Work.ts"
 
 export interface Property<A = unknown> {
@@ -24,12 +27,29 @@ const ofOneStop = OneStop.laws.map(({ check, name }) =>
     holds: (kernel, scenario, seed) =>
       falsifiable(Effect.map(
         simulate(seed, observe(kernel, scenario)),
-        (observation) => check(OneStop.factsOf(scenario, observation))
+        (observation) => check(factsOf(scenario, observation))
       ))
   })
 )
 
-export const properties: ReadonlyArray<Property> = [...ofOneStop]
+const ofSharedBudget = SharedBudget.laws.map(({ check, name }) =>
+  property({
+    name,
+    input: SharedBudget.arbitrary,
+    holds: (kernel, scenario, seed) =>
+      falsifiable(Effect.map(simulate(seed, SharedBudget.observe(kernel, scenario)), check))
+  })
+)
+
+const ofSameMoment = SameMoment.laws.map((law) =>
+  property({
+    name: law.name,
+    input: SameMoment.arbitrary,
+    holds: (kernel, scenario, seed) => falsifiable(simulate(seed, SameMoment.play(law, kernel, scenario)))
+  })
+)
+
+export const properties: ReadonlyArray<Property> = [...ofOneStop, ...ofSameMoment, ...ofSharedBudget]
 
 /** Both modes: the default scheduler, and one that is shuffled by a seed among the inputs. */
 export const modes = {
@@ -44,7 +64,7 @@ export const check = (
   { holds, input }: Property,
   kernel: Kernel,
   mode: Mode,
-  options: { readonly runs: number; readonly seed: number }
+  options: Arbitrary.CheckOptions
 ): Effect.Effect<string | undefined> =>
   Effect.map(
     Arbitrary.checkEffect(

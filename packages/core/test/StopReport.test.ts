@@ -1,0 +1,59 @@
+import { assert, it } from "@effect/vitest"
+import { render, StopReport } from "@lastcall/core/StopReport"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+
+const counts = { admitted: 0, succeeded: 0, failed: 0, interrupted: 0, destroyed: 0, abandoned: 0, refused: 0 }
+
+const graceful = new StopReport({
+  name: "api",
+  outcome: "graceful",
+  startedAt: 1_700_000_000_000,
+  durations: { announced: 1000, draining: 200, interrupting: 0, total: 1200 },
+  counts: { ...counts, admitted: 13, succeeded: 12, failed: 1, refused: 2 },
+  kinds: {},
+  blockers: [],
+  abandoned: [],
+  failures: []
+})
+
+const forced = new StopReport({
+  name: "api",
+  outcome: "forced",
+  forcedBy: "budget",
+  startedAt: 1_700_000_000_000,
+  durations: { announced: 0, draining: 1000, interrupting: 500.5, total: 1500.5 },
+  counts: { ...counts, admitted: 3, interrupted: 1, abandoned: 2 },
+  kinds: { upload: { ...counts, admitted: 3, interrupted: 1, abandoned: 2 } },
+  blockers: [
+    { kind: "upload", ageMillis: 4000 },
+    { kind: "watch", ageMillis: 3000 },
+    { kind: "upload", ageMillis: 1000 }
+  ],
+  abandoned: [{ kind: "upload", ageMillis: 4500.5 }, { kind: "upload", ageMillis: 1500.5 }],
+  failures: ["drain: Error: no"]
+})
+
+it("a graceful stop reads as one", () => {
+  assert.strictEqual(
+    render(graceful),
+    "api stopped gracefully in 1s 200ms: 13 admitted, 12 succeeded, 1 failed, 2 refused"
+  )
+})
+
+it("a forced stop says why, what was abandoned, and what blocked it", () => {
+  assert.strictEqual(
+    render(forced),
+    "api was forced to stop (budget) in 1s 501ms: 3 admitted, 1 interrupted, " +
+      "2 handlers abandoned: 2 x upload (oldest 4s 501ms), blocked by 2 x upload (oldest 4s), 1 x watch (3s)"
+  )
+})
+
+it.effect.each([graceful, forced])("a $outcome report goes through JSON and back", (report) =>
+  Effect.gen(function*() {
+    const codec = Schema.toCodecJson(StopReport)
+    const json = JSON.stringify(yield* Schema.encodeEffect(codec)(report))
+    const decoded = yield* Schema.decodeUnknownEffect(codec)(JSON.parse(json))
+    assert.instanceOf(decoded, StopReport)
+    assert.deepStrictEqual(decoded, report)
+  }))

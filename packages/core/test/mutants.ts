@@ -1,0 +1,358 @@
+/** The mutants, and the promise that each of them breaks. */
+import type { Mutant } from "./mutant.ts"
+
+export const mutants: ReadonlyArray<Mutant> = [
+  {
+    name: "no force: the interrupt step is skipped",
+    module: "GracefulStop",
+    from: "        yield* interrupt()\n",
+    to: "",
+    breaks: "4. what is interrupted runs its finalizers, and is waited for until the force timeout",
+    mode: "in order"
+  },
+  {
+    name: "the interrupt step does not wait for finalizers",
+    module: "GracefulStop",
+    from:
+      "        return inFlight?.awaitEmpty ?? Effect.void\n      }))\n      yield* Effect.raceAllFirst([settled(\"interrupt\"",
+    to: "        return Effect.void\n      }))\n      yield* Effect.raceAllFirst([settled(\"interrupt\"",
+    breaks: "4. what is interrupted runs its finalizers, and is waited for until the force timeout",
+    mode: "in order"
+  },
+  {
+    name: "destroy runs before the interrupted work has ended",
+    module: "GracefulStop",
+    from: "        yield* interrupt()\n        enter(\"Destroying\")\n        yield* destroy\n",
+    to: "        yield* destroy\n        yield* interrupt()\n        enter(\"Destroying\")\n",
+    breaks: "5. each step runs once, in its phase, and the phases are in order",
+    mode: "in order"
+  },
+  {
+    name: "destroy is skipped",
+    module: "GracefulStop",
+    from: "        yield* destroy\n",
+    to: "",
+    breaks: "5. each step runs once, in its phase, and the phases are in order",
+    mode: "in order"
+  },
+  {
+    name: "admission is not atomic: the entry is added later than the gate is checked",
+    module: "InFlight",
+    from: "    Effect.suspend((): Effect.Effect<A, E | Refused, R> => {\n      const entry = self.kind(kind).admit()\n",
+    to:
+      `    Effect.flatMap(Effect.tap(Effect.sync(() => self.isOpen()), () => Effect.suspend(() => Effect.void)), (open): Effect.Effect<A, E | Refused, R> => {
+      const gate = self as unknown as { open: boolean }
+      const now = gate.open
+      gate.open = open
+      const entry = self.kind(kind).admit()
+      gate.open = now
+`,
+    breaks: "3. what arrives in the moment of the stop is either admitted and waited for, or refused",
+    mode: "shuffled"
+  },
+  {
+    name: "a drain does not close admission",
+    module: "InFlight",
+    from: "    this.open = false\n",
+    to: "",
+    breaks: "3. work is admitted until the drain and refused from then on",
+    mode: "in order"
+  },
+  {
+    name: "a refusal is not counted",
+    module: "InFlight",
+    from: "      this.counts.refused++\n",
+    to: "",
+    breaks: "3. nothing is lost: what arrived was admitted or refused, and counted",
+    mode: "in order"
+  },
+  {
+    name: "admission opens again when nothing is in flight",
+    module: "InFlight",
+    from: "    if (--this.length === 0 && this.waiters.length > 0) {\n",
+    to: "    if (this.length === 1) this.open = true\n    if (--this.length === 0 && this.waiters.length > 0) {\n",
+    breaks: "3. once admission is closed nothing is admitted, and it stays closed",
+    mode: "in order"
+  },
+  {
+    name: "the report says that the stop began when the drain did",
+    module: "GracefulStop",
+    from: "        startedAt,\n",
+    to: "        startedAt: startedAt + drainStart - start,\n",
+    breaks: "1. it starts with the first call",
+    mode: "in order"
+  },
+  {
+    name: "what was in flight when the force began is reported as abandoned",
+    module: "GracefulStop",
+    from: "        abandoned = (yield* abandon).slice()\n",
+    to: "        yield* abandon\n        abandoned = blockers.slice()\n",
+    breaks: "4. what was abandoned is what had not ended",
+    mode: "in order"
+  },
+  {
+    name: "the drain closes admission in the fiber of its step only",
+    module: "GracefulStop",
+    from: "      if (stoppable.drain === undefined) inFlight?.close()\n",
+    to: "",
+    breaks: "3. work is admitted until the drain and refused from then on",
+    mode: "shuffled"
+  },
+  {
+    name: "the budget is ignored while draining",
+    module: "StopBudget",
+    from: "drainUntil: () => until() - forceMillis - reservedForWaiting(),",
+    to: "drainUntil: () => Number.POSITIVE_INFINITY,",
+    breaks: "7. together they end within the budget, to the millisecond",
+    mode: "in order"
+  },
+  {
+    name: "the drain reserves no time for its own force",
+    module: "StopBudget",
+    from: "drainUntil: () => until() - forceMillis - reservedForWaiting(),",
+    to: "drainUntil: () => until() - reservedForWaiting(),",
+    breaks: "7. those that wait keep their force timeout, whatever the others take",
+    mode: "in order"
+  },
+  {
+    name: "the drain reserves no time for those that wait",
+    module: "StopBudget",
+    from: "drainUntil: () => until() - forceMillis - reservedForWaiting(),",
+    to: "drainUntil: () => until() - forceMillis,",
+    breaks: "7. those that wait keep their force timeout, whatever the others take",
+    mode: "in order"
+  },
+  {
+    name: "those that stop already are reserved for as if they waited",
+    module: "StopBudget",
+    from: "            self.stage = \"stopping\"\n",
+    to: "",
+    breaks: "7. one that hangs does not keep the others from draining",
+    mode: "in order"
+  },
+  {
+    name: "the force takes its whole timeout whatever is left of the budget",
+    module: "StopBudget",
+    from: "return wanted <= left ? forceMillis : left * (forceMillis / wanted)",
+    to: "return wanted <= left ? forceMillis : forceMillis",
+    breaks: "7. together they end within the budget, to the millisecond",
+    mode: "in order"
+  },
+  {
+    name: "the force takes all that is left and nothing remains for those that wait",
+    module: "StopBudget",
+    from: "return wanted <= left ? forceMillis : left * (forceMillis / wanted)",
+    to: "return wanted <= left ? forceMillis : Math.min(forceMillis, Math.max(0, left - 1))",
+    breaks: "7. where the force timeouts do not fit, each takes no more than its part of what is left",
+    mode: "in order"
+  },
+  {
+    name: "the time of the budget begins when it is made",
+    module: "StopBudget",
+    from: "let deadline: number | undefined\n",
+    to: "let deadline: number | undefined = monotonicMillis(clock) + Duration.toMillis(duration)\n",
+    breaks: "7. one that hangs does not keep the others from draining",
+    mode: "in order"
+  },
+  {
+    name: "every call of stop runs the steps again",
+    module: "GracefulStop",
+    from: "      if (started) return Effect.void\n",
+    to: "      phase = \"Serving\"\n",
+    breaks: "5. each step runs once, in its phase, and the phases are in order",
+    mode: "in order"
+  },
+  {
+    name: "the stop is interrupted with its caller",
+    module: "GracefulStop",
+    from: "      return Effect.forkDetach(\n        Effect.onExit(",
+    to: "      return Effect.forkChild(\n        Effect.onExit(",
+    breaks: "5. stopping many times is one stop with one report",
+    mode: "in order"
+  },
+  {
+    name: "the grace period is measured from the announcement",
+    module: "GracefulStop",
+    from: "const until = drainDelayOver + policy.graceMillis",
+    to: "const until = start + policy.graceMillis",
+    breaks: "1. it is forced neither early nor late",
+    mode: "in order"
+  },
+  {
+    name: "the grace period begins again after a long announcement",
+    module: "GracefulStop",
+    from: "      const forcedBy = yield* drain(until)\n",
+    to: "      const forcedBy = yield* drain(drainStart + policy.graceMillis)\n",
+    breaks: "1. it ends within drain delay, grace period and force timeout",
+    mode: "in order"
+  },
+  {
+    name: "the drain delay is cut short by a quick announcement",
+    module: "GracefulStop",
+    from: "Effect.andThen(settled(\"announce\", fiber), sleepUntil(drainDelayOver)),",
+    to: "settled(\"announce\", fiber),",
+    breaks: "1. the announcement lasts for the drain delay, or longer if the step takes longer",
+    mode: "in order"
+  },
+  {
+    name: "an escalation does not end the drain",
+    module: "GracefulStop",
+    from: "Effect.as(escalated.await, \"escalation\" as const)",
+    to: "Effect.never",
+    breaks: "1. it ends within drain delay, grace period and force timeout",
+    mode: "in order"
+  },
+  {
+    name: "an escalation does not end the drain delay",
+    module: "GracefulStop",
+    from: "        graceOver(until),\n        escalated.await\n",
+    to: "        graceOver(until)\n",
+    breaks: "1. the announcement lasts for the drain delay, or longer if the step takes longer",
+    mode: "in order"
+  },
+  {
+    name: "a hanging announcement holds the stop",
+    module: "GracefulStop",
+    from: "        graceOver(until),\n        escalated.await\n",
+    to: "        escalated.await\n",
+    breaks: "1. it ends within drain delay, grace period and force timeout",
+    mode: "in order"
+  },
+  {
+    name: "the force timeout is ignored",
+    module: "GracefulStop",
+    from: "Effect.raceAllFirst([settled(\"interrupt\", fiber), sleepUntil(until)])",
+    to: "settled(\"interrupt\", fiber)",
+    breaks: "1. it ends within drain delay, grace period and force timeout",
+    mode: "in order"
+  },
+  {
+    name: "awaitEmpty returns at once",
+    module: "InFlight",
+    from: "this.length === 0 ? Effect.void : Effect.flatMap(this.nextEmpty, () => this.awaitEmpty)",
+    to: "Effect.void",
+    breaks: "4. no work takes a step after the stop, except what was abandoned",
+    mode: "in order"
+  },
+  {
+    name: "awaitEmpty looks, and begins to listen later",
+    module: "InFlight",
+    from: "    if (this.length === 0) return resume(Effect.void)\n",
+    to: "",
+    breaks: "3. what arrives in the moment of the stop is either admitted and waited for, or refused",
+    mode: "shuffled"
+  },
+  {
+    name: "an end counts twice",
+    module: "InFlight",
+    from: "    if (this.ended) return false\n",
+    to: "    if (this.ended) {\n      this.counts[outcome]++\n      return false\n    }\n",
+    breaks: "6. at every moment, admitted = what ended + what is in flight",
+    mode: "in order"
+  },
+  {
+    name: "what is abandoned stays in flight",
+    module: "GracefulStop",
+    from: "      for (const entry of inFlight?.entries() ?? []) entry.end(\"abandoned\")\n",
+    to: "",
+    breaks: "8. nothing is left: no work, no step, no one waiting",
+    mode: "in order"
+  },
+  {
+    name: "work is abandoned without having been asked to end",
+    module: "GracefulStop",
+    from: "      inFlight?.interruptAll()\n    })",
+    to: "    })",
+    breaks: "4. nothing is abandoned that was not interrupted, whatever the interrupt step does",
+    mode: "in order"
+  },
+  {
+    name: "every interruption counts as a failure",
+    module: "InFlight",
+    from: "return isInterrupted && Cause.hasInterruptsOnly(exit.cause) ? \"interrupted\" : \"failed\"",
+    to: "return \"failed\"",
+    breaks: "4. what is interrupted runs its finalizers, and is waited for until the force timeout",
+    mode: "in order"
+  },
+  {
+    name: "work that fits is interrupted when the drain begins",
+    module: "GracefulStop",
+    from: "      draining.openUnsafe()\n",
+    to: "      draining.openUnsafe()\n      inFlight?.interruptAll()\n",
+    breaks: "2. work that fits ends as if nothing had happened",
+    mode: "in order"
+  },
+  {
+    name: "the caller of work that is interrupted does not wait for its finalizers",
+    module: "InFlight",
+    from: "Effect.onInterrupt(restore(Fiber.join(fiber)), () => Fiber.interrupt(fiber))",
+    to: "Effect.onInterrupt(restore(Fiber.join(fiber)), () => Effect.sync(() => fiber.interruptUnsafe()))",
+    breaks: "2. work whose caller goes away is interrupted and counts as failed, and the caller waits for it",
+    mode: "in order"
+  },
+  {
+    name: "work whose caller is interrupted runs on",
+    module: "InFlight",
+    from: "Effect.onInterrupt(restore(Fiber.join(fiber)), () => Fiber.interrupt(fiber))",
+    to: "restore(Fiber.join(fiber))",
+    breaks: "2. work whose caller goes away is interrupted and counts as failed, and the caller waits for it",
+    mode: "in order"
+  },
+  {
+    name: "a step that fails ends the protocol",
+    module: "GracefulStop",
+    from: ": Effect.as(failed(step, exit.cause), \"failed\" as const)",
+    to: ": Effect.die(exit.cause)",
+    breaks: "5. a step that fails is reported and does not hide the steps after it",
+    mode: "in order"
+  },
+  {
+    name: "a step that fails is not reported",
+    module: "GracefulStop",
+    from: "        failures.push(`${step}: ${Cause.pretty(cause)}`)\n",
+    to: "",
+    breaks: "5. a step that fails is reported and does not hide the steps after it",
+    mode: "in order"
+  },
+  {
+    name: "a destroy that throws ends the protocol",
+    module: "GracefulStop",
+    from: "        return failed(\"destroy\", Cause.die(defect))",
+    to: "        throw defect",
+    breaks: "5. a step that fails is reported and does not hide the steps after it",
+    mode: "in order"
+  },
+  {
+    name: "a drain that fails counts as done",
+    module: "GracefulStop",
+    from: "result === \"done\" ? undefined : \"failure\"",
+    to: "result === \"done\" ? undefined : undefined",
+    breaks: "2. work that fits ends as if nothing had happened",
+    mode: "in order"
+  },
+  {
+    name: "a step runs on the stop's own fiber, which cannot leave it behind",
+    module: "GracefulStop",
+    from: "        Effect.forkDetach(step, { startImmediately: true }),\n        (fiber)",
+    to:
+      "        Effect.flatMap(Effect.exit(step), (exit) => Effect.forkDetach(exit, { startImmediately: true })),\n        (fiber)",
+    breaks: "1. it ends within drain delay, grace period and force timeout",
+    mode: "in order"
+  },
+  {
+    name: "steps whose time is over are not told to end",
+    module: "GracefulStop",
+    from: "      for (const fiber of left) fiber.interruptUnsafe()\n",
+    to: "",
+    breaks: "8. nothing is left: no work, no step, no one waiting",
+    mode: "in order"
+  },
+  {
+    name: "closing the scope does not stop",
+    module: "GracefulStop",
+    from: "(self) => Effect.addFinalizer(() => self.stop))",
+    to: "(self) => Effect.addFinalizer(() => Effect.forkDetach(self.stop)))",
+    breaks: "4. a dependency is released once, after the stop",
+    mode: "in order"
+  }
+]
