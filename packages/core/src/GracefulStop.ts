@@ -21,7 +21,9 @@
  *
  * It ends within drain delay + grace period + force timeout, whatever the steps do: each runs in a fiber of its own that is
  * left behind when its time is over, so neither an effect that cannot be interrupted nor a finalizer that hangs holds the
- * stop. A step that fails or dies is logged and reported, and the steps after it still run.
+ * stop. A step that fails or dies is told and reported, and the steps after it still run.
+ *
+ * What happens is told as `StopEvent`s to the `StopEvent.Sink` in the context, which logs them by default.
  *
  * @since 0.1.0
  */
@@ -37,8 +39,10 @@ import type * as Scope from "effect/Scope"
 import type { InFlight } from "./InFlight.ts"
 import { monotonicMillis } from "./internal/monotonic.ts"
 import { StopBudget } from "./StopBudget.ts"
+import * as StopEvent from "./StopEvent.ts"
 import * as StopPolicy from "./StopPolicy.ts"
-import { type ForcedBy, render, StopReport } from "./StopReport.ts"
+import { StopRegistry } from "./StopRegistry.ts"
+import { type ForcedBy, StopReport } from "./StopReport.ts"
 
 /**
  * The states of the protocol.
@@ -95,6 +99,11 @@ export interface GracefulStop {
   readonly name: string
   /** The phase it is in now. */
   readonly phase: () => Phase
+  /**
+   * Announces the end ahead of the stop, and waits until that is done; the stop then neither announces nor waits for a
+   * drain delay of its own. A `Lifecycle` does so for all its resources at once.
+   */
+  readonly announce: Effect.Effect<void>
   /** Waits until the announcement: the end is coming, everything is still served. */
   readonly awaitAnnounced: Effect.Effect<void>
   /** Waits until the drain has begun: nothing new is admitted. */
@@ -161,11 +170,13 @@ export const run = (stoppable: Stoppable, policy?: StopPolicy.Options): Effect.E
  */
 export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options): Effect.Effect<GracefulStop> =>
   Effect.gen(function*() {
-    const policy = StopPolicy.make(options)
+    const policy = StopPolicy.make(StopPolicy.orElse(options, yield* StopPolicy.Defaults))
     const context = yield* Effect.context<never>()
     const clock = yield* Clock.Clock
     const budget = yield* StopBudget
     const share = budget?.share(policy.forceTimeoutMillis)
+    const registry = yield* StopRegistry
+    const sink = yield* StopEvent.Sink
     const { inFlight, name } = stoppable
 
     const now = () => monotonicMillis(clock)
@@ -184,10 +195,20 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
       phase = next
     }
 
+    /** Tells what happened. A sink that dies or hangs is left behind: it must not hold the stop. */
+    const tell = (event: StopEvent.Told): Effect.Effect<void> =>
+      Effect.asVoid(
+        Effect.forkDetach(
+          Effect.suspend(() => sink({ ...event, at: clock.currentTimeMillisUnsafe() } as StopEvent.StopEvent)),
+          { startImmediately: true }
+        )
+      )
+
     const failed = (step: string, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
       Effect.suspend(() => {
-        failures.push(`${step}: ${Cause.pretty(cause)}`)
-        return Effect.logError(`${name}: ${step} failed`, cause)
+        const pretty = Cause.pretty(cause)
+        failures.push(`${step}: ${pretty}`)
+        return tell({ _tag: "StepFailed", resource: name, step, cause: pretty })
       })
 
     const begin = (step: Effect.Effect<unknown, unknown>) =>
@@ -209,9 +230,23 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
     const sleepUntil = (deadline: number): Effect.Effect<void> =>
       Effect.suspend(() => deadline <= now() ? Effect.void : Effect.sleep(Duration.millis(deadline - now())))
 
+    /** Enters the phase and begins the step. */
+    const beginAnnouncement = Effect.fnUntraced(function*() {
+      enter("Announced")
+      announced.openUnsafe()
+      yield* tell({ _tag: "Announced", resource: name })
+      return yield* begin(stoppable.announce ?? Effect.void)
+    })
+
+    const announceAhead = Effect.suspend(() =>
+      phase === "Serving"
+        ? Effect.flatMap(beginAnnouncement(), (fiber) => settled("announce", fiber))
+        : Effect.void
+    )
+
     const announce = Effect.fnUntraced(function*(until: number, drainDelayOver: number) {
+      const fiber = yield* beginAnnouncement()
       if (stoppable.announce === undefined && policy.drainDelayMillis === 0) return
-      const fiber = yield* begin(stoppable.announce ?? Effect.void)
       yield* Effect.raceAllFirst([
         Effect.andThen(settled("announce", fiber), sleepUntil(drainDelayOver)),
         graceOver(until),
@@ -239,19 +274,37 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
         })
       ))
       draining.openUnsafe()
+      yield* tell({ _tag: "DrainStarted", resource: name, inFlight: inFlight?.size() ?? 0 })
       return yield* Effect.raceAllFirst([
         Effect.map(
           settled("drain", fiber),
           (result): ForcedBy | undefined => result === "done" ? undefined : "failure"
         ),
         graceOver(until),
-        Effect.as(escalated.await, "escalation" as const)
+        Effect.as(escalated.await, "escalation" as const),
+        tellStillRunning(until, firstReminderMillis)
       ])
     })
+
+    /** Tells now and then what is still running, at growing distances. */
+    const tellStillRunning = (until: number, afterMillis: number): Effect.Effect<never> =>
+      Effect.andThen(
+        Effect.sleep(Duration.millis(afterMillis)),
+        Effect.suspend(() => {
+          const deadline = Math.min(until, share?.drainUntil() ?? Number.POSITIVE_INFINITY)
+          const leftMillis = deadline === Number.POSITIVE_INFINITY ? null : Math.max(0, deadline - now())
+          const running = inFlight?.running() ?? []
+          return Effect.andThen(
+            tell({ _tag: "StillRunning", resource: name, running, leftMillis }),
+            tellStillRunning(until, Math.min(afterMillis * 2, lastReminderMillis))
+          )
+        })
+      )
 
     const interrupt = Effect.fnUntraced(function*() {
       const forceMillis = share?.forceFor() ?? policy.forceTimeoutMillis
       const until = now() + forceMillis
+      const before = inFlight?.size() ?? 0
       inFlight?.close()
       const fiber = yield* begin(Effect.suspend(() => {
         if (typeof stoppable.interrupt === "function") return stoppable.interrupt(forceMillis)
@@ -260,6 +313,8 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
         return inFlight?.awaitEmpty ?? Effect.void
       }))
       yield* Effect.raceAllFirst([settled("interrupt", fiber), sleepUntil(until)])
+      const after = inFlight?.size() ?? 0
+      yield* tell({ _tag: "Interrupted", resource: name, ended: before - after, left: after })
       // nothing is abandoned that was not asked to end, whatever became of the step
       inFlight?.interruptAll()
     })
@@ -276,22 +331,18 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
     const abandon = Effect.suspend(() => {
       const abandoned = inFlight?.running() ?? []
       for (const entry of inFlight?.entries() ?? []) entry.end("abandoned")
-      return abandoned.length === 0 ? Effect.succeed(abandoned) : Effect.as(
-        Effect.logError(`${name}: abandoned what did not end within the force timeout`, abandoned),
-        abandoned
-      )
+      return Effect.as(tell({ _tag: "Destroyed", resource: name, abandoned }), abandoned)
     })
 
     const protocol = Effect.gen(function*(): Effect.fn.Return<StopReport> {
       const startedAt = clock.currentTimeMillisUnsafe()
       const start = now()
       share?.begin()
-      const drainDelayOver = start + policy.drainDelayMillis
+      const isAnnounced = phase === "Announced"
+      const drainDelayOver = isAnnounced ? start : start + policy.drainDelayMillis
       const until = drainDelayOver + policy.graceMillis
 
-      enter("Announced")
-      announced.openUnsafe()
-      yield* announce(until, drainDelayOver)
+      if (!isAnnounced) yield* announce(until, drainDelayOver)
 
       const drainStart = now()
       enter("Draining")
@@ -302,7 +353,7 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
       let abandoned = blockers.slice(0, 0)
       if (forcedBy !== undefined) {
         enter("Interrupting")
-        yield* Effect.logWarning(`${name}: drain cut short (${forcedBy})`, { inFlight: blockers })
+        yield* tell({ _tag: "DrainCut", resource: name, by: forcedBy, blockers })
         yield* interrupt()
         enter("Destroying")
         yield* destroy
@@ -329,31 +380,55 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
         abandoned,
         failures
       })
-      yield* forcedBy === undefined ? Effect.logInfo(render(report)) : Effect.logWarning(render(report))
+      yield* tell({ _tag: "Stopped", resource: name, report })
       return report
     })
+
+    const inSpan = (self: Effect.Effect<StopReport>): Effect.Effect<StopReport> => {
+      const parent = registry?.parentSpan(context)
+      return Effect.withSpan(
+        Effect.tap(
+          self,
+          ({ counts, forcedBy, outcome }) =>
+            Effect.annotateCurrentSpan({ outcome, ...(forcedBy === undefined ? {} : { forcedBy }), ...counts })
+        ),
+        `stop ${name}`,
+        parent === undefined ? {} : { parent }
+      )
+    }
 
     const runOnce = Effect.suspend(() => {
       if (started) return Effect.void
       started = true
       return Effect.forkDetach(
-        Effect.onExit(Effect.provideContext(protocol, context), (exit) =>
-          Effect.sync(() => {
-            share?.end()
-            Deferred.doneUnsafe(reported, exit)
-          })),
+        Effect.onExit(
+          Effect.provideContext(Effect.suspend(() => inSpan(protocol)), context),
+          (exit) =>
+            Effect.sync(() => {
+              share?.end()
+              unregister?.()
+              Deferred.doneUnsafe(reported, exit)
+            })
+        ),
         { startImmediately: true }
       )
     })
 
-    return {
+    const self: GracefulStop = {
       name,
       phase: () => phase,
+      announce: Effect.provideContext(Effect.uninterruptible(announceAhead), context),
       awaitAnnounced: announced.await,
       awaitDraining: draining.await,
       stop: Effect.andThen(Effect.uninterruptible(runOnce), Deferred.await(reported)),
       escalate: Effect.asVoid(escalated.open)
     }
+    const unregister = registry?.register({ stop: self, inFlight })
+    return self
   })
+
+/** The first reminder of what is still running comes after a second, each next after twice as long, up to a minute. */
+const firstReminderMillis = 1_000
+const lastReminderMillis = 60_000
 
 const noCounts = { admitted: 0, succeeded: 0, failed: 0, interrupted: 0, destroyed: 0, abandoned: 0, refused: 0 }

@@ -110,6 +110,8 @@ export interface InFlight {
   running(): ReadonlyArray<Running>
   /** The entries in flight, oldest first. */
   entries(): ReadonlyArray<Entry>
+  /** When a piece of work was admitted last, in milliseconds of the `Clock`; `undefined` if none ever was. */
+  lastAdmittedAt(): number | undefined
   /** Asks everything in flight to end, synchronously. Idempotent. */
   interruptAll(): void
   /** The counts over all kinds. */
@@ -212,6 +214,7 @@ class InFlightImpl implements InFlight {
   private first: EntryImpl | undefined
   private last: EntryImpl | undefined
   private length = 0
+  private admittedAt: number | undefined
   private waiters: Array<() => void> = []
 
   constructor(clock: Clock.Clock) {
@@ -229,6 +232,7 @@ class InFlightImpl implements InFlight {
 
   append(counts: MutableCounts, kind: string): EntryImpl {
     const entry = new EntryImpl(this, counts, kind, this.clock.currentTimeMillisUnsafe())
+    this.admittedAt = entry.since
     entry.previous = this.last
     if (this.last === undefined) this.first = entry
     else this.last.next = entry
@@ -284,6 +288,10 @@ class InFlightImpl implements InFlight {
   running(): ReadonlyArray<Running> {
     const now = this.clock.currentTimeMillisUnsafe()
     return this.entries().map(({ kind, since }) => ({ kind, ageMillis: Math.max(0, now - since) }))
+  }
+
+  lastAdmittedAt(): number | undefined {
+    return this.admittedAt
   }
 
   interruptAll(): void {

@@ -39,6 +39,8 @@ export interface Share {
  */
 export interface StopBudget {
   readonly total: Duration.Duration
+  /** Starts the time, if nothing did before. The first stop does so too. */
+  begin(): void
   /** Takes a share for a resource whose force may take this many milliseconds. */
   share(forceMillis: number): Share
 }
@@ -67,6 +69,9 @@ export const make = (total: Duration.Input): Effect.Effect<StopBudget> =>
 
     return {
       total: duration,
+      begin() {
+        deadline ??= until()
+      },
       share(forceMillis) {
         const self = { forceMillis, stage: "waiting" as Stage }
         shares.add(self)

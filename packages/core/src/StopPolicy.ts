@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
@@ -48,7 +49,7 @@ export interface StopPolicy {
  * @since 0.1.0
  */
 export class StopPolicyError extends Data.TaggedError("StopPolicyError")<{
-  readonly option: keyof Options
+  readonly option: string
   readonly value: unknown
   readonly reason: string
 }> {
@@ -57,7 +58,8 @@ export class StopPolicyError extends Data.TaggedError("StopPolicyError")<{
   }
 }
 
-const millis = (option: keyof Options, value: Duration.Input, maximum: "finite" | "any"): number => {
+/** @internal */
+export const millis = (option: string, value: Duration.Input, maximum: "finite" | "any"): number => {
   // a `Duration` made of `NaN` is zero
   const duration = Number.isNaN(value) ? undefined : Option.getOrUndefined(Duration.fromInput(value))
   const result = duration === undefined ? Number.NaN : Duration.toMillis(duration)
@@ -79,4 +81,26 @@ export const make = (options: Options = {}): StopPolicy => ({
   drainDelayMillis: millis("drainDelay", options.drainDelay ?? 0, "finite"),
   graceMillis: millis("grace", options.grace ?? "10 seconds", "any"),
   forceTimeoutMillis: millis("forceTimeout", options.forceTimeout ?? "2 seconds", "finite")
+})
+
+/**
+ * The options of resources that do not state their own. Default: the defaults of {@link Options}.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const Defaults: Context.Reference<Options> = Context.Reference<Options>("@lastcall/core/StopPolicy/Defaults", {
+  defaultValue: () => ({})
+})
+
+/**
+ * The options, and others where they say nothing.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const orElse = (options: Options | undefined, other: Options): Options => ({
+  drainDelay: options?.drainDelay ?? other.drainDelay,
+  grace: options?.grace ?? other.grace,
+  forceTimeout: options?.forceTimeout ?? other.forceTimeout
 })

@@ -41,7 +41,20 @@ export const Running: Schema.Codec<InFlight.Running> = Schema.Struct({
  * @category models
  * @since 0.1.0
  */
-export type ForcedBy = "grace" | "budget" | "escalation" | "failure"
+export type ForcedBy = typeof ForcedBy.Type
+
+/**
+ * The schema of {@link ForcedBy}.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const ForcedBy: Schema.Literals<readonly ["grace", "budget", "escalation", "failure"]> = Schema.Literals([
+  "grace",
+  "budget",
+  "escalation",
+  "failure"
+])
 
 /**
  * What happened in one stop of one resource. It encodes to JSON and back.
@@ -55,7 +68,7 @@ export class StopReport extends Schema.Class<StopReport>("@lastcall/core/StopRep
   /** `graceful`: the drain ended by itself. `forced`: it was cut short. */
   outcome: Schema.Literals(["graceful", "forced"]),
   /** Why it was forced. */
-  forcedBy: Schema.optionalKey(Schema.Literals(["grace", "budget", "escalation", "failure"])),
+  forcedBy: Schema.optionalKey(ForcedBy),
   /** When the stop began, in milliseconds since the epoch. */
   startedAt: Schema.Finite,
   /** How long each phase took, in milliseconds; `total` is their sum. */
@@ -75,6 +88,27 @@ export class StopReport extends Schema.Class<StopReport>("@lastcall/core/StopRep
   abandoned: Schema.Array(Running),
   /** The steps of the stop that failed or died, each with its cause; each was logged as well. */
   failures: Schema.Array(Schema.String)
+}) {}
+
+/**
+ * What happened in the stop of a process. It encodes to JSON and back.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class ProcessReport extends Schema.Class<ProcessReport>("@lastcall/core/ProcessReport")({
+  /** `forced` if one of the resources was. */
+  outcome: Schema.Literals(["graceful", "forced"]),
+  /** When the stop was announced, in milliseconds since the epoch. */
+  startedAt: Schema.Finite,
+  /** How long the drain delay and the closing of the layers took, in milliseconds; `total` is their sum. */
+  durations: Schema.Struct({
+    drainDelay: Schema.Finite,
+    closing: Schema.Finite,
+    total: Schema.Finite
+  }),
+  /** The reports of the resources, in the order in which they stopped. */
+  resources: Schema.Array(StopReport)
 }) {}
 
 const plural = (n: number, one: string): string => `${n} ${one}${n === 1 ? "" : "s"}`
@@ -113,3 +147,17 @@ export const render = (report: StopReport): string => {
   return `${report.name} ${how} in ${format(report.durations.total)}: ${admitted} admitted` +
     (parts.length > 0 ? `, ${parts.join(", ")}` : "")
 }
+
+/**
+ * A line for the process, and one for each resource.
+ *
+ * @category rendering
+ * @since 0.1.0
+ */
+export const renderProcess = (report: ProcessReport): string =>
+  [
+    `${report.outcome === "graceful" ? "stopped gracefully" : "was forced to stop"} in ${
+      format(report.durations.total)
+    }`,
+    ...report.resources.map((resource) => `  ${render(resource)}`)
+  ].join("\n")

@@ -5,10 +5,19 @@ export * as GracefulStop from "./GracefulStop.ts"
 export * as InFlight from "./InFlight.ts"
 
 /** @since 0.1.0 */
+export * as Lifecycle from "./Lifecycle.ts"
+
+/** @since 0.1.0 */
 export * as StopBudget from "./StopBudget.ts"
 
 /** @since 0.1.0 */
+export * as StopEvent from "./StopEvent.ts"
+
+/** @since 0.1.0 */
 export * as StopPolicy from "./StopPolicy.ts"
+
+/** @since 0.1.0 */
+export * as StopRegistry from "./StopRegistry.ts"
 
 /** @since 0.1.0 */
 export * as StopReport from "./StopReport.ts"

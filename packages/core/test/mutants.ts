@@ -309,7 +309,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "a step that fails is not reported",
     module: "GracefulStop",
-    from: "        failures.push(`${step}: ${Cause.pretty(cause)}`)\n",
+    from: "        failures.push(`${step}: ${pretty}`)\n",
     to: "",
     breaks: "5. a step that fails is reported and does not hide the steps after it",
     mode: "in order"

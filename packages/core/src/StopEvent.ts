@@ -1,0 +1,160 @@
+/**
+ * What happens during a stop, as data: one type per event, rendered apart.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { Running, StopReport } from "./StopReport.ts"
+import * as Report from "./StopReport.ts"
+
+const event = <const Tag extends string, const Fields extends Schema.Struct.Fields>(tag: Tag, fields: Fields) =>
+  Schema.TaggedStruct(tag, {
+    /** The name of the resource. */
+    resource: Schema.String,
+    /** When, in milliseconds since the epoch. */
+    at: Schema.Finite,
+    ...fields
+  })
+
+/** The end is coming; everything is still served. @category schemas @since 0.1.0 */
+export const Announced = event("Announced", {})
+
+/** Nothing new is admitted; this many are in flight. @category schemas @since 0.1.0 */
+export const DrainStarted = event("DrainStarted", { inFlight: Schema.Int })
+
+/**
+ * The drain goes on: what is in flight, oldest first, and how many milliseconds are left (`null`: for ever).
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const StillRunning = event("StillRunning", {
+  running: Schema.Array(Running),
+  leftMillis: Schema.NullOr(Schema.Finite)
+})
+
+/** The drain is cut short: why, and what is in flight. @category schemas @since 0.1.0 */
+export const DrainCut = event("DrainCut", { by: Report.ForcedBy, blockers: Schema.Array(Running) })
+
+/** What was in flight was interrupted; this many have ended, this many have not. @category schemas @since 0.1.0 */
+export const Interrupted = event("Interrupted", { ended: Schema.Int, left: Schema.Int })
+
+/** What was left was destroyed; what had not ended is abandoned. @category schemas @since 0.1.0 */
+export const Destroyed = event("Destroyed", { abandoned: Schema.Array(Running) })
+
+/** A step of the stop failed or died; the steps after it still run. @category schemas @since 0.1.0 */
+export const StepFailed = event("StepFailed", { step: Schema.String, cause: Schema.String })
+
+/** The resource has stopped. @category schemas @since 0.1.0 */
+export const Stopped = event("Stopped", { report: StopReport })
+
+/**
+ * The schema of all events; they encode to JSON and back.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const StopEvent = Schema.Union([
+  Announced,
+  DrainStarted,
+  StillRunning,
+  DrainCut,
+  Interrupted,
+  Destroyed,
+  StepFailed,
+  Stopped
+])
+
+/**
+ * An event of a stop.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type StopEvent = typeof StopEvent.Type
+
+/** An event without its time, as a resource tells it. @category models @since 0.1.0 */
+export type Told = StopEvent extends infer E ? E extends StopEvent ? Omit<E, "at"> : never : never
+
+const duration = (millis: number): string => Duration.format(Duration.millis(Math.max(0, Math.round(millis))))
+
+/**
+ * One line for people.
+ *
+ * @category rendering
+ * @since 0.1.0
+ */
+export const render = (event: StopEvent): string => {
+  switch (event._tag) {
+    case "Announced":
+      return `${event.resource}: the end is announced`
+    case "DrainStarted":
+      return `${event.resource}: draining, ${event.inFlight} in flight`
+    case "StillRunning":
+      return `${event.resource}: ${renderRunning(event.running)}, ${
+        event.leftMillis === null ? "no limit" : `${duration(event.leftMillis)} left`
+      }`
+    case "DrainCut":
+      return `${event.resource}: drain cut short (${event.by}), ${renderRunning(event.blockers)}`
+    case "Interrupted":
+      return `${event.resource}: interrupted, ${event.ended} ended, ${event.left} did not`
+    case "Destroyed":
+      return event.abandoned.length === 0
+        ? `${event.resource}: destroyed`
+        : `${event.resource}: destroyed, ${event.abandoned.length} abandoned: ${renderRunning(event.abandoned)}`
+    case "StepFailed":
+      return `${event.resource}: ${event.step} failed: ${event.cause}`
+    case "Stopped":
+      return Report.render(event.report)
+  }
+}
+
+/** "12 in flight, oldest demo.Watch 12s". */
+const renderRunning = (running: ReadonlyArray<typeof Running.Type>): string => {
+  const oldest = running[0]
+  return oldest === undefined
+    ? "nothing in flight"
+    : `${running.length} in flight, oldest ${oldest.kind} ${duration(oldest.ageMillis)}`
+}
+
+/**
+ * Logs an event: what was cut as a warning, what failed or was abandoned as an error, the rest as information (what is
+ * still running: debug). Each log is annotated with the resource and the type of the event.
+ *
+ * @category rendering
+ * @since 0.1.0
+ */
+export const log = (event: StopEvent): Effect.Effect<void> =>
+  Effect.annotateLogs(atLevel(event)(render(event)), { resource: event.resource, event: event._tag })
+
+const atLevel = (event: StopEvent): (message: string) => Effect.Effect<void> => {
+  switch (event._tag) {
+    case "StillRunning":
+    case "Interrupted":
+      return Effect.logDebug
+    case "DrainCut":
+      return Effect.logWarning
+    case "StepFailed":
+      return Effect.logError
+    case "Destroyed":
+      return event.abandoned.length === 0 ? Effect.logDebug : Effect.logError
+    case "Stopped":
+      return event.report.outcome === "graceful" ? Effect.logInfo : Effect.logWarning
+    default:
+      return Effect.logInfo
+  }
+}
+
+/**
+ * Where resources tell their events. Default: {@link log}.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const Sink: Context.Reference<(event: StopEvent) => Effect.Effect<void>> = Context.Reference(
+  "@lastcall/core/StopEvent/Sink",
+  { defaultValue: () => log }
+)
