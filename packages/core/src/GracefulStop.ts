@@ -189,6 +189,7 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
     const left: Array<Fiber.Fiber<unknown, unknown>> = []
     let phase: Phase = "Serving"
     let started = false
+    let notified = 0
 
     const enter = (next: Phase): void => {
       if (!transitions[phase].includes(next)) throw new Error(`illegal transition from ${phase} to ${next}`)
@@ -274,7 +275,8 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
         })
       ))
       draining.openUnsafe()
-      yield* tell({ _tag: "DrainStarted", resource: name, inFlight: inFlight?.size() ?? 0 })
+      notified = inFlight?.size() ?? 0
+      yield* tell({ _tag: "DrainStarted", resource: name, inFlight: notified })
       return yield* Effect.raceAllFirst([
         Effect.map(
           settled("drain", fiber),
@@ -360,6 +362,7 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
         abandoned = (yield* abandon).slice()
       }
 
+      const slowest = inFlight?.slowest()
       const end = now()
       for (const fiber of left) fiber.interruptUnsafe()
       enter("Stopped")
@@ -376,6 +379,8 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
         },
         counts: inFlight?.counts() ?? noCounts,
         kinds: inFlight?.countsByKind() ?? {},
+        notified,
+        ...(slowest === undefined ? {} : { slowest }),
         blockers,
         abandoned,
         failures

@@ -96,8 +96,11 @@ export interface Kind {
  * @since 0.1.0
  */
 export interface InFlight {
-  /** The kind of this name; the same object for the same name. */
-  kind(name: string): Kind
+  /**
+   * The kind of this name; the same object for the same name. Work that is not `traffic`, such as health checks, does not
+   * keep a drain delay from ending early. Default: traffic.
+   */
+  kind(name: string, options?: { readonly traffic?: boolean }): Kind
   /** Closes admission for good: from now on every `admit` refuses. */
   close(): void
   /** Whether work is still admitted. */
@@ -110,8 +113,10 @@ export interface InFlight {
   running(): ReadonlyArray<Running>
   /** The entries in flight, oldest first. */
   entries(): ReadonlyArray<Entry>
-  /** When a piece of work was admitted last, in milliseconds of the `Clock`; `undefined` if none ever was. */
+  /** When traffic was admitted last, in milliseconds of the `Clock`; `undefined` if none ever was. */
   lastAdmittedAt(): number | undefined
+  /** What took longest of all that ended after admission was closed, and how long it had run by then. */
+  slowest(): Running | undefined
   /** Asks everything in flight to end, synchronously. Idempotent. */
   interruptAll(): void
   /** The counts over all kinds. */
@@ -190,11 +195,13 @@ class EntryImpl implements Entry {
 class KindImpl implements Kind {
   readonly owner: InFlightImpl
   readonly name: string
+  readonly traffic: boolean
   readonly counts = zero()
 
-  constructor(owner: InFlightImpl, name: string) {
+  constructor(owner: InFlightImpl, name: string, traffic: boolean) {
     this.owner = owner
     this.name = name
+    this.traffic = traffic
   }
 
   admit(): Entry | undefined {
@@ -203,7 +210,7 @@ class KindImpl implements Kind {
       return undefined
     }
     this.counts.admitted++
-    return this.owner.append(this.counts, this.name)
+    return this.owner.append(this.counts, this.name, this.traffic)
   }
 }
 
@@ -215,24 +222,25 @@ class InFlightImpl implements InFlight {
   private last: EntryImpl | undefined
   private length = 0
   private admittedAt: number | undefined
+  private longest: Running | undefined
   private waiters: Array<() => void> = []
 
   constructor(clock: Clock.Clock) {
     this.clock = clock
   }
 
-  kind(name: string): Kind {
+  kind(name: string, options?: { readonly traffic?: boolean }): Kind {
     let kind = this.kinds.get(name)
     if (kind === undefined) {
-      kind = new KindImpl(this, name)
+      kind = new KindImpl(this, name, options?.traffic ?? true)
       this.kinds.set(name, kind)
     }
     return kind
   }
 
-  append(counts: MutableCounts, kind: string): EntryImpl {
+  append(counts: MutableCounts, kind: string, traffic: boolean): EntryImpl {
     const entry = new EntryImpl(this, counts, kind, this.clock.currentTimeMillisUnsafe())
-    this.admittedAt = entry.since
+    if (traffic) this.admittedAt = entry.since
     entry.previous = this.last
     if (this.last === undefined) this.first = entry
     else this.last.next = entry
@@ -242,6 +250,12 @@ class InFlightImpl implements InFlight {
   }
 
   remove(entry: EntryImpl): void {
+    if (!this.open) {
+      const ageMillis = Math.max(0, this.clock.currentTimeMillisUnsafe() - entry.since)
+      if (this.longest === undefined || this.longest.ageMillis < ageMillis) {
+        this.longest = { kind: entry.kind, ageMillis }
+      }
+    }
     if (entry.previous === undefined) this.first = entry.next
     else entry.previous.next = entry.next
     if (entry.next === undefined) this.last = entry.previous
@@ -292,6 +306,10 @@ class InFlightImpl implements InFlight {
 
   lastAdmittedAt(): number | undefined {
     return this.admittedAt
+  }
+
+  slowest(): Running | undefined {
+    return this.longest
   }
 
   interruptAll(): void {

@@ -82,6 +82,10 @@ export class StopReport extends Schema.Class<StopReport>("@lastcall/core/StopRep
   counts: Counts,
   /** The same, by kind. */
   kinds: Schema.Record(Schema.String, Counts),
+  /** How many were in flight when the drain began: those that handlers were told in. */
+  notified: Schema.Int,
+  /** What took longest of all that ended during the stop, and how long it had run by then. */
+  slowest: Schema.optionalKey(Running),
   /** What was in flight when the stop was forced, oldest first: who blocked the drain. */
   blockers: Schema.Array(Running),
   /** What had not ended when the force timeout was over, oldest first. It may still be running. */

@@ -11,6 +11,7 @@ const graceful = new StopReport({
   startedAt: 1_700_000_000_000,
   durations: { announced: 1000, draining: 200, interrupting: 0, total: 1200 },
   counts: { ...counts, admitted: 13, succeeded: 12, failed: 1, refused: 2 },
+  notified: 0,
   kinds: {},
   blockers: [],
   abandoned: [],
@@ -24,6 +25,7 @@ const forced = new StopReport({
   startedAt: 1_700_000_000_000,
   durations: { announced: 0, draining: 1000, interrupting: 500.5, total: 1500.5 },
   counts: { ...counts, admitted: 3, interrupted: 1, abandoned: 2 },
+  notified: 0,
   kinds: { upload: { ...counts, admitted: 3, interrupted: 1, abandoned: 2 } },
   blockers: [
     { kind: "upload", ageMillis: 4000 },

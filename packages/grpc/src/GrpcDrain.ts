@@ -12,6 +12,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Stream from "effect/Stream"
+import { shutDown } from "./internal/shutDown.ts"
 
 /**
  * What a server tells its handlers.
@@ -31,8 +32,10 @@ export interface GrpcDrain {
  * @since 0.1.0
  */
 export const GrpcDrain: Context.Reference<GrpcDrain> = Context.Reference<GrpcDrain>("@lastcall/grpc/GrpcDrain", {
-  defaultValue: () => ({ isDraining: () => false, awaitDraining: Effect.never })
+  defaultValue: () => never
 })
+
+const never: GrpcDrain = { isDraining: () => false, awaitDraining: Effect.never }
 
 /**
  * Whether the server is draining.
@@ -88,3 +91,74 @@ export const endWith: {
       )
     })
 )
+
+/**
+ * Ends a response stream when the server drains: the client sees OK after the messages that were sent before.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const end = <A, E, R>(self: Stream.Stream<A, E, R>): Stream.Stream<A, E, R> =>
+  Stream.interruptWhen(self, awaitDraining)
+
+/**
+ * What becomes of the RPCs of a method when the server drains:
+ *
+ * - `"notify"`, the default: they run on, and their handlers can know (`GrpcDrain`).
+ * - `"finish"`: they run on, and their handlers are not told.
+ * - `"end"`: their response streams end with OK; with `{ end: () => last }`, after a last message. Of streams only.
+ * - `"cut"`: their handlers are interrupted at once, and the clients get `UNAVAILABLE`, which they may retry.
+ *
+ * Where the grace period is over, all are interrupted.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type DrainPolicy<A> = "notify" | "finish" | "end" | "cut" | { readonly end: () => A }
+
+/**
+ * Applies a policy to a handler's Stream.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const stream = <A, E, R>(
+  self: Stream.Stream<A, E, R>,
+  policy: DrainPolicy<A>
+): Stream.Stream<A, E, R> => {
+  switch (policy) {
+    case "notify":
+      return self
+    case "finish":
+      return Stream.provideService(self, GrpcDrain, never)
+    case "end":
+      return end(self)
+    case "cut":
+      return Stream.interruptWhen(self, cut)
+    default:
+      return endWith(self, policy.end)
+  }
+}
+
+/**
+ * Applies a policy to a handler's Effect. `"end"` is for streams: here it is `"notify"`.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const effect = <A, E, R>(
+  self: Effect.Effect<A, E, R>,
+  policy: DrainPolicy<never>
+): Effect.Effect<A, E, R> => {
+  switch (policy) {
+    case "finish":
+      return Effect.provideService(self, GrpcDrain, never)
+    case "cut":
+      return Effect.raceFirst(self, cut)
+    default:
+      return self
+  }
+}
+
+/** The server tells the RPCs that it cuts apart from those whose handlers died. */
+const cut: Effect.Effect<never> = Effect.andThen(awaitDraining, Effect.die(shutDown))

@@ -120,6 +120,8 @@ export class DuplicateMethodError extends Data.TaggedError("DuplicateMethodError
   }
 }
 
+/** How long a drain waits for a bind that has begun; one that ends later, after a slow name lookup, is closed then. */
+const bindMillis = 1_000
 /** How long the last answers may take to reach their clients in a force. */
 const flushMillis = 200
 
@@ -185,7 +187,7 @@ export const make = <const S extends Services>(
     ) => {
       if (methods.has(path)) throw new DuplicateMethodError({ server: name, path })
       methods.set(path, run)
-      kinds.set(path, inFlight.kind(path.slice(1)))
+      kinds.set(path, inFlight.kind(path.slice(1), { traffic: !path.startsWith("/grpc.health.v1.") }))
     }
 
     for (const service of options.services) {
@@ -283,7 +285,7 @@ export const make = <const S extends Services>(
     // The stop
 
     const drain = Effect.gen(function*() {
-      yield* bindingOver.await
+      yield* Effect.raceFirst(bindingOver.await, Effect.sleep(Duration.millis(bindMillis)))
       yield* connections.acceptWaiting
       // After a turn of the event loop no read is half-way: every stream that came before the GOAWAY has been admitted.
       close()

@@ -14,6 +14,8 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { GrpcCall } from "./GrpcCall.ts"
+import * as GrpcDrain from "./GrpcDrain.ts"
+import type { DrainPolicy } from "./GrpcDrain.ts"
 import type { GrpcError } from "./GrpcError.ts"
 import { type Codec, readMethods } from "./internal/descriptor.ts"
 
@@ -146,6 +148,31 @@ export interface ServiceClass<Self, D extends Descriptor, Id extends string = st
 }
 
 /**
+ * The options of a service.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options<D extends Descriptor, Id extends string = string> {
+  /** The key in the context. Default: made of the full name of the service. */
+  readonly id?: Id | undefined
+  /** What becomes of the RPCs of a method when the server drains. Default: `"notify"`, they run on and can know. */
+  readonly drain?: DrainPolicies<D> | undefined
+}
+
+/**
+ * A drain policy for each method that has another than the default; the policies that end a stream are for streams only.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type DrainPolicies<D extends Descriptor> = Shape<D> extends infer S extends Record<string, MethodShape> ? {
+    readonly [K in keyof S]?: S[K]["responseStream"] extends false ? "notify" | "finish" | "cut"
+      : DrainPolicy<S[K]["response"]>
+  }
+  : never
+
+/**
  * Declares a service from its descriptor.
  *
  * **Details**
@@ -177,7 +204,7 @@ export interface ServiceClass<Self, D extends Descriptor, Id extends string = st
 export const Service = <Self>() =>
 <const D extends Descriptor, const Id extends string = "">(
   descriptor: D,
-  options?: { readonly id: Id }
+  options?: Options<D, Id>
 ): ServiceClass<Self, D, Id> => {
   const { codecs, name } = readMethods(descriptor)
   const Key = Context.Service<Self, Implementation>()(options?.id ?? `@lastcall/grpc/GrpcService/${name}`)
@@ -190,7 +217,8 @@ export const Service = <Self>() =>
     methods: codecs.map((codec) => {
       const handler: unknown = (handlers as Record<string, unknown>)[codec.key]
       if (typeof handler !== "function") throw new TypeError(`${name}: no handler for method ${codec.key}`)
-      return { ...codec, handler: handler.bind(handlers) as Method["handler"] }
+      const policy = (options?.drain as Record<string, DrainPolicy<unknown>> | undefined)?.[codec.key] ?? "notify"
+      return { ...codec, handler: drained(handler.bind(handlers) as Method["handler"], codec, policy) }
     })
   })
   return Object.assign(Key, {
@@ -205,6 +233,17 @@ export const Service = <Self>() =>
         )
       )
   }) as unknown as ServiceClass<Self, D, Id>
+}
+
+const drained = (
+  handler: Method["handler"],
+  { responseStream }: Codec,
+  policy: DrainPolicy<unknown>
+): Method["handler"] => {
+  if (policy === "notify") return handler
+  return responseStream
+    ? (request) => GrpcDrain.stream(handler(request) as Stream.Stream<unknown, unknown>, policy)
+    : (request) => GrpcDrain.effect(handler(request) as Effect.Effect<unknown, unknown>, policy as DrainPolicy<never>)
 }
 
 /**

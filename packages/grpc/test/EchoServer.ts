@@ -17,7 +17,7 @@ export class Echo extends GrpcService.Service<Echo>()(EchoService) {}
 
 export type Handlers = GrpcService.Handlers<typeof EchoService, GrpcCall | Scope.Scope>
 
-const defaults: Handlers = {
+export const defaults: Handlers = {
   say: ({ text }) => Effect.succeed({ text }),
   count: ({ padding, to }) => Stream.range(1, to).pipe(Stream.map((n) => ({ n, padding: new Uint8Array(padding) }))),
   sum: (requests) =>

@@ -87,7 +87,8 @@ describe("a TCP listener that cannot be bound", () => {
     Effect.gen(function*() {
       const occupied = portOf((yield* make(local(0))).addresses()[0])
       const free = yield* Sockets.freePort
-      const error = yield* refused(local(free), local(occupied))
+      // its scope stays open, as that of a program that tries another port
+      const error = yield* Effect.flip(make(local(free), local(occupied)))
       assert.strictEqual(error._tag, "GrpcListenerError")
       assert.strictEqual(error.reason, "AddressInUse")
       assert.include(error.message, `127.0.0.1:${occupied}`)
@@ -197,6 +198,19 @@ describe("a TCP port and the stop", () => {
       const error = yield* Effect.flip(server.listen(local(port)))
       assert.strictEqual(error.reason, "ServerStopped")
       assert.isTrue(yield* Sockets.isFree({ port }))
+    }))
+
+  it.live("scenario 41: listening on a server that has announced its stop fails, typed", () =>
+    Effect.gen(function*() {
+      const port = yield* Sockets.freePort
+      const { close, server } = yield* EchoServer.make({}, { stop: { drainDelay: "1 hour" } })
+      const closing = yield* Effect.forkChild(close, { startImmediately: true })
+      yield* EchoServer.until("the stop is announced", () => server.phase() === "Announced")
+      const error = yield* Effect.flip(server.listen(local(port)))
+      assert.strictEqual(error.reason, "ServerStopped")
+      assert.isTrue(yield* Sockets.isFree({ port }))
+      yield* server.escalate
+      yield* Fiber.join(closing)
     }))
 
   for (const host of ["127.0.0.1", "localhost", undefined]) {

@@ -50,3 +50,39 @@ export const leaveStale = (file: string): void => {
   spawnSync(process.execPath, ["-e", script, file])
   if (!fs.lstatSync(file).isSocket()) throw new Error("no stale socket was left")
 }
+
+/** A network before a server: connections reach it at once, bytes of clients only when it thaws. */
+export const frozenNetwork = (
+  to: number
+): Effect.Effect<{ readonly port: number; readonly thaw: () => void }, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.callback<{ readonly port: number; readonly thaw: () => void; readonly close: () => void }>((resume) => {
+      const sockets = new Set<net.Socket>()
+      let waiting: Array<() => void> | undefined = []
+      const network = net.createServer((client) => {
+        const server = net.connect({ port: to, host: "127.0.0.1" })
+        for (const [socket, other] of [[client, server], [server, client]] as const) {
+          sockets.add(socket)
+          socket.on("error", () => other.destroy())
+          socket.on("close", () => other.destroy())
+        }
+        server.pipe(client)
+        const flow = () => client.pipe(server)
+        if (waiting === undefined) flow()
+        else waiting.push(flow)
+      }).listen(0, "127.0.0.1", () =>
+        resume(Effect.succeed({
+          port: (network.address() as net.AddressInfo).port,
+          thaw() {
+            const flows = waiting
+            waiting = undefined
+            for (const flow of flows ?? []) flow()
+          },
+          close() {
+            network.close()
+            for (const socket of sockets) socket.destroy()
+          }
+        })))
+    }),
+    ({ close }) => Effect.sync(close)
+  )

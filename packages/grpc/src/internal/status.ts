@@ -2,6 +2,7 @@
 import { Metadata, status as grpcStatus } from "@grpc/grpc-js"
 import * as Cause from "effect/Cause"
 import { codes, GrpcError } from "../GrpcError.ts"
+import { shutDown } from "./shutDown.ts"
 
 export interface Status {
   readonly code: number
@@ -48,6 +49,7 @@ export const fromCause = (
         : { status: unknownError, isDefect: true }
     }
     if (Cause.isInterruptReason(reason)) interrupted = true
+    else if (reason.defect === shutDown) return { status: shuttingDown, isDefect: false }
   }
   const isDefect = Cause.hasDies(cause)
   if (interrupted && isStopping) return { status: shuttingDown, isDefect }
