@@ -117,7 +117,7 @@ describe("packed, and installed into an empty project", () => {
   it("the tarballs hold sources, build and licence, and nothing else", async () => {
     for (const name of ["core", "grpc"]) {
       const folder = join(project, "node_modules/@lastcall", name)
-      assert.deepStrictEqual(readdirSync(folder).sort(), ["LICENSE", "README.md", "dist", "package.json", "src"])
+      assert.deepStrictEqual(readdirSync(folder).toSorted(), ["LICENSE", "README.md", "dist", "package.json", "src"])
       const manifest = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"))
       assert.strictEqual(manifest.exports["."].default, "./dist/index.js")
       assert.property(manifest.peerDependencies, "effect")
