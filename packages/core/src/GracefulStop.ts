@@ -100,6 +100,10 @@ export interface GracefulStop {
   /** The phase it is in now. */
   readonly phase: () => Phase
   /**
+   * Until when its drain may go on, in milliseconds since the epoch; `undefined` while it does not drain, or without limit.
+   */
+  readonly deadline: () => number | undefined
+  /**
    * Announces the end ahead of the stop, and waits until that is done; the stop then neither announces nor waits for a
    * drain delay of its own. A `Lifecycle` does so for all its resources at once.
    */
@@ -190,6 +194,7 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
     let phase: Phase = "Serving"
     let started = false
     let notified = 0
+    let drainUntil = Number.POSITIVE_INFINITY
 
     const enter = (next: Phase): void => {
       if (!transitions[phase].includes(next)) throw new Error(`illegal transition from ${phase} to ${next}`)
@@ -231,22 +236,24 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
     const sleepUntil = (deadline: number): Effect.Effect<void> =>
       Effect.suspend(() => deadline <= now() ? Effect.void : Effect.sleep(Duration.millis(deadline - now())))
 
-    /** Enters the phase and begins the step. */
-    const beginAnnouncement = Effect.fnUntraced(function*() {
+    /** Enters the phase in the step that looks at it, since others may announce too; then begins the announcement. */
+    const beginAnnouncement = Effect.suspend(() => {
+      if (phase !== "Serving") return Effect.undefined
       enter("Announced")
       announced.openUnsafe()
-      yield* tell({ _tag: "Announced", resource: name })
-      return yield* begin(stoppable.announce ?? Effect.void)
+      return Effect.andThen(tell({ _tag: "Announced", resource: name }), begin(stoppable.announce ?? Effect.void))
     })
 
-    const announceAhead = Effect.suspend(() =>
-      phase === "Serving"
-        ? Effect.flatMap(beginAnnouncement(), (fiber) => settled("announce", fiber))
-        : Effect.void
+    const announceAhead = Effect.flatMap(
+      beginAnnouncement,
+      (fiber) => fiber === undefined ? Effect.void : settled("announce", fiber)
     )
 
-    const announce = Effect.fnUntraced(function*(until: number, drainDelayOver: number) {
-      const fiber = yield* beginAnnouncement()
+    const announce = Effect.fnUntraced(function*(
+      fiber: Fiber.Fiber<unknown, unknown>,
+      until: number,
+      drainDelayOver: number
+    ) {
       if (stoppable.announce === undefined && policy.drainDelayMillis === 0) return
       yield* Effect.raceAllFirst([
         Effect.andThen(settled("announce", fiber), sleepUntil(drainDelayOver)),
@@ -255,12 +262,26 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
       ])
     })
 
+    /** A budget that has not begun may begin meanwhile, and end before the deadline. */
+    const sleepUnlessBudgetBegins = (deadline: number): Effect.Effect<void> =>
+      share === undefined || share.hasBegun()
+        ? sleepUntil(deadline)
+        : Effect.raceFirst(sleepUntil(deadline), share.awaitBegin)
+
+    const forceOver = (until: number): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        const deadline = Math.min(until, now() + (share?.forceFor() ?? Number.POSITIVE_INFINITY))
+        return share === undefined || share.hasBegun()
+          ? sleepUntil(deadline)
+          : Effect.raceFirst(sleepUntil(deadline), Effect.andThen(share.awaitBegin, forceOver(until)))
+      })
+
     /** Waits for the end of the grace period or of this resource's time in the budget, whichever is first. */
     const graceOver = (until: number): Effect.Effect<ForcedBy> =>
       Effect.suspend(() => {
         const budgetUntil = share?.drainUntil() ?? Number.POSITIVE_INFINITY
         const deadline = Math.min(until, budgetUntil)
-        if (deadline > now()) return Effect.andThen(sleepUntil(deadline), graceOver(until))
+        if (deadline > now()) return Effect.andThen(sleepUnlessBudgetBegins(deadline), graceOver(until))
         return Effect.succeed(until <= budgetUntil ? "grace" : "budget")
       })
 
@@ -314,7 +335,7 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
         inFlight?.interruptAll()
         return inFlight?.awaitEmpty ?? Effect.void
       }))
-      yield* Effect.raceAllFirst([settled("interrupt", fiber), sleepUntil(until)])
+      yield* Effect.raceAllFirst([settled("interrupt", fiber), forceOver(until)])
       const after = inFlight?.size() ?? 0
       yield* tell({ _tag: "Interrupted", resource: name, ended: before - after, left: after })
       // nothing is abandoned that was not asked to end, whatever became of the step
@@ -340,11 +361,12 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
       const startedAt = clock.currentTimeMillisUnsafe()
       const start = now()
       share?.begin()
-      const isAnnounced = phase === "Announced"
-      const drainDelayOver = isAnnounced ? start : start + policy.drainDelayMillis
+      const announcement = yield* beginAnnouncement
+      const drainDelayOver = announcement === undefined ? start : start + policy.drainDelayMillis
       const until = drainDelayOver + policy.graceMillis
+      drainUntil = until
 
-      if (!isAnnounced) yield* announce(until, drainDelayOver)
+      if (announcement !== undefined) yield* announce(announcement, until, drainDelayOver)
 
       const drainStart = now()
       enter("Draining")
@@ -411,7 +433,7 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
           (exit) =>
             Effect.sync(() => {
               share?.end()
-              unregister?.()
+              unregister?.(Exit.isSuccess(exit) ? exit.value : undefined)
               Deferred.doneUnsafe(reported, exit)
             })
         ),
@@ -422,6 +444,12 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
     const self: GracefulStop = {
       name,
       phase: () => phase,
+      deadline() {
+        const deadline = Math.min(drainUntil, share?.drainUntil() ?? Number.POSITIVE_INFINITY)
+        return phase !== "Draining" || deadline === Number.POSITIVE_INFINITY
+          ? undefined
+          : clock.currentTimeMillisUnsafe() + deadline - now()
+      },
       announce: Effect.provideContext(Effect.uninterruptible(announceAhead), context),
       awaitAnnounced: announced.await,
       awaitDraining: draining.await,

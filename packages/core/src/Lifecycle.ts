@@ -99,6 +99,10 @@ export interface Lifecycle {
   readonly escalate: Effect.Effect<void>
   /** The events of all resources from now on. */
   readonly events: Stream.Stream<StopEvent.StopEvent>
+  /** Hears each event until the scope closes, before what is told next happens. */
+  readonly onEvent: (
+    listener: (event: StopEvent.StopEvent) => Effect.Effect<unknown>
+  ) => Effect.Effect<void, never, Scope.Scope>
   /** The resources that have not stopped, in the order in which they were made. */
   readonly members: () => ReadonlyArray<StopRegistry.Member>
 }
@@ -118,6 +122,7 @@ export const Lifecycle: Context.Reference<Lifecycle> = Context.Reference<Lifecyc
     failCause: () => Effect.void,
     escalate: Effect.void,
     events: Stream.never,
+    onEvent: () => Effect.void,
     members: () => []
   })
 })
@@ -385,6 +390,8 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
   const asked = Deferred.makeUnsafe<void>()
   const members = new Set<StopRegistry.Member>()
   const reports: Array<StopReport> = []
+  const listeners = new Set<(event: StopEvent.StopEvent) => Effect.Effect<unknown>>([StopEvent.log])
+  if (options.onEvent !== undefined) listeners.add(options.onEvent)
   const now = () => monotonicMillis(clock)
   const current = () => SubscriptionRef.getUnsafe(phase)
   let span: Tracer.Span | undefined
@@ -393,7 +400,9 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
     Effect.suspend(() => {
       if (event._tag === "Stopped") reports.push(event.report)
       PubSub.publishUnsafe(events, event)
-      return Effect.andThen(StopEvent.log(event), options.onEvent === undefined ? Effect.void : options.onEvent(event))
+      return Effect.forEach(listeners, (listener) => Effect.forkDetach(listener(event), { startImmediately: true }), {
+        discard: true
+      })
     })
 
   const endSpan = (): void => {
@@ -431,6 +440,11 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
       return Effect.forEach(members, ({ stop }) => stop.escalate, { discard: true })
     }),
     events: Stream.fromPubSub(events),
+    onEvent: (listener) =>
+      Effect.acquireRelease(
+        Effect.sync(() => void listeners.add(listener)),
+        () => Effect.sync(() => void listeners.delete(listener))
+      ),
     members: () => Array.from(members)
   }
 

@@ -11,6 +11,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import { monotonicMillis } from "./internal/monotonic.ts"
 
@@ -21,8 +22,12 @@ import { monotonicMillis } from "./internal/monotonic.ts"
  * @since 0.1.0
  */
 export interface Share {
-  /** The stop of this resource has begun. Starts the time of the budget if nothing else did. */
+  /** The stop of this resource has begun. Starts the time of the budget if nothing else did, unless it is held. */
   begin(): void
+  /** Whether the time of the budget runs. */
+  hasBegun(): boolean
+  /** Waits until the time of the budget runs. */
+  readonly awaitBegin: Effect.Effect<void>
   /** Until when it may drain, in milliseconds of the monotonic clock. It may move later as others end. */
   drainUntil(): number
   /** How many milliseconds its force may take if it begins now. */
@@ -41,6 +46,11 @@ export interface StopBudget {
   readonly total: Duration.Duration
   /** Starts the time, if nothing did before. The first stop does so too. */
   begin(): void
+  /**
+   * Takes back that the time has begun. From now on only `begin` starts it, no stop of a resource: what stops until then
+   * does so on its own, with nothing but its policy.
+   */
+  hold(): void
   /** Takes a share for a resource whose force may take this many milliseconds. */
   share(forceMillis: number): Share
 }
@@ -57,10 +67,17 @@ export const make = (total: Duration.Input): Effect.Effect<StopBudget> =>
   Effect.map(Clock.Clock, (clock) => {
     const duration = Duration.max(Duration.fromInputUnsafe(total), Duration.zero)
     const shares = new Set<{ readonly forceMillis: number; stage: Stage }>()
+    const begun = Latch.makeUnsafe(false)
     let deadline: number | undefined
+    let held = false
 
     const now = () => monotonicMillis(clock)
-    const until = () => deadline ?? now() + Duration.toMillis(duration)
+    const until = () => deadline ?? (held ? Number.POSITIVE_INFINITY : now() + Duration.toMillis(duration))
+    const begin = () => {
+      held = false
+      deadline ??= until()
+      begun.openUnsafe()
+    }
     const reservedForWaiting = () => {
       let reserved = 0
       for (const share of shares) if (share.stage === "waiting") reserved += share.forceMillis
@@ -69,17 +86,22 @@ export const make = (total: Duration.Input): Effect.Effect<StopBudget> =>
 
     return {
       total: duration,
-      begin() {
-        deadline ??= until()
+      begin,
+      hold() {
+        held = true
+        deadline = undefined
+        begun.closeUnsafe()
       },
       share(forceMillis) {
         const self = { forceMillis, stage: "waiting" as Stage }
         shares.add(self)
         return {
           begin() {
-            deadline ??= until()
+            if (!held) begin()
             self.stage = "stopping"
           },
+          hasBegun: () => deadline !== undefined,
+          awaitBegin: begun.await,
           drainUntil: () => until() - forceMillis - reservedForWaiting(),
           forceFor() {
             const left = Math.max(0, until() - now())

@@ -112,8 +112,13 @@ export const render = (event: StopEvent): string => {
   }
 }
 
-/** "12 in flight, oldest demo.Watch 12s". */
-const renderRunning = (running: ReadonlyArray<typeof Running.Type>): string => {
+/**
+ * "12 in flight, oldest demo.Watch 12s".
+ *
+ * @category rendering
+ * @since 0.1.0
+ */
+export const renderRunning = (running: ReadonlyArray<typeof Running.Type>): string => {
   const oldest = running[0]
   return oldest === undefined
     ? "nothing in flight"
@@ -121,8 +126,8 @@ const renderRunning = (running: ReadonlyArray<typeof Running.Type>): string => {
 }
 
 /**
- * Logs an event: what was cut as a warning, what failed or was abandoned as an error, the rest as information (what is
- * still running: debug). Each log is annotated with the resource and the type of the event.
+ * Logs an event: what was cut as a warning, what failed or was abandoned as an error, the rest as information. Each log is
+ * annotated with the resource and the type of the event.
  *
  * @category rendering
  * @since 0.1.0
@@ -132,7 +137,6 @@ export const log = (event: StopEvent): Effect.Effect<void> =>
 
 const atLevel = (event: StopEvent): (message: string) => Effect.Effect<void> => {
   switch (event._tag) {
-    case "StillRunning":
     case "Interrupted":
       return Effect.logDebug
     case "DrainCut":

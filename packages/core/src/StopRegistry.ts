@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import type { AnySpan } from "effect/Tracer"
 import type { GracefulStop } from "./GracefulStop.ts"
 import type { InFlight } from "./InFlight.ts"
+import type { StopReport } from "./StopReport.ts"
 
 /**
  * What a registry knows of a resource.
@@ -26,8 +27,8 @@ export interface Member {
  * @since 0.1.0
  */
 export interface StopRegistry {
-  /** Adds a resource; the function removes it, once it has stopped. */
-  readonly register: (member: Member) => () => void
+  /** Adds a resource; the function removes it, once it has stopped, and takes the report of that. */
+  readonly register: (member: Member) => (report?: StopReport) => void
   /** The span that the stop of a resource with this context is part of. */
   readonly parentSpan: (context: Context.Context<never>) => AnySpan | undefined
 }

@@ -8,10 +8,16 @@ export * as InFlight from "./InFlight.ts"
 export * as Lifecycle from "./Lifecycle.ts"
 
 /** @since 0.1.0 */
+export * as LiveLine from "./LiveLine.ts"
+
+/** @since 0.1.0 */
 export * as StopBudget from "./StopBudget.ts"
 
 /** @since 0.1.0 */
 export * as StopEvent from "./StopEvent.ts"
+
+/** @since 0.1.0 */
+export * as StopMetrics from "./StopMetrics.ts"
 
 /** @since 0.1.0 */
 export * as StopPolicy from "./StopPolicy.ts"

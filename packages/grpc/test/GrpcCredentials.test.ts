@@ -218,6 +218,28 @@ describe("a TLS handshake and the stop", () => {
       assert.strictEqual(server.connections(), 0)
     }))
 
+  for (
+    const [what, bytes] of [["no preface", Buffer.alloc(0)], ["half a preface", Buffer.from("PRI * HTTP/")]] as const
+  ) {
+    it.live(`scenario 30: a peer that ends its handshake and sends ${what} does not hold the stop`, () =>
+      Effect.gen(function*() {
+        const { close, port, server } = yield* EchoServer.make({}, { listen: local(oneWay) })
+        const socket = yield* Sockets.connect({ port })
+        const secured = tls.connect({ socket, ca: authority.cert, ALPNProtocols: ["h2"], servername: "localhost" })
+        secured.on("error", () => {})
+        let sent = 0
+        secured.on("data", (chunk: Buffer) => {
+          sent += chunk.length
+        })
+        secured.write(bytes)
+        yield* EchoServer.until("the server speaks HTTP/2", () => sent > 0)
+        const report = yield* close
+        assert.strictEqual(report.outcome, "graceful")
+        assert.strictEqual(server.connections(), 0)
+        yield* EchoServer.until("the peer sees the end", () => secured.destroyed)
+      }))
+  }
+
   it.live("a handshake that ends after the drain began gets its GOAWAY: nothing of it was processed", () =>
     Effect.gen(function*() {
       const { close, port, server } = yield* EchoServer.make({}, { listen: local(oneWay) })
