@@ -1,4 +1,7 @@
 /** @since 0.1.0 */
+export * as Consumer from "./Consumer.ts"
+
+/** @since 0.1.0 */
 export * as GracefulStop from "./GracefulStop.ts"
 
 /** @since 0.1.0 */
@@ -9,6 +12,9 @@ export * as Lifecycle from "./Lifecycle.ts"
 
 /** @since 0.1.0 */
 export * as LiveLine from "./LiveLine.ts"
+
+/** @since 0.1.0 */
+export * as ResourcePool from "./ResourcePool.ts"
 
 /** @since 0.1.0 */
 export * as StopBudget from "./StopBudget.ts"

@@ -1,0 +1,83 @@
+/**
+ * A loop that takes messages from a queue and handles them, under the stop protocol.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
+import * as GracefulStop from "./GracefulStop.ts"
+import * as InFlight from "./InFlight.ts"
+import { Lifecycle } from "./Lifecycle.ts"
+import type * as StopPolicy from "./StopPolicy.ts"
+
+/**
+ * The options.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options<A, E, R, E2, R2> {
+  /** The name in logs and in the report. */
+  readonly name: string
+  /** Waits for the next message. Interrupted when the drain begins; what it has returned by then is handled. */
+  readonly take: Effect.Effect<A, E, R>
+  /**
+   * Handles a message, and acknowledges it. If it fails or dies, that is logged and counted, and the loop goes on. In a force
+   * it is interrupted: a message that was not acknowledged comes again, where the queue does that.
+   */
+  readonly handle: (message: A) => Effect.Effect<unknown, E2, R2>
+  /** How many messages are handled at the same time. Default: 1. */
+  readonly concurrency?: number | undefined
+  /** How long the steps of its stop may take. */
+  readonly stop?: StopPolicy.Options | undefined
+}
+
+/**
+ * Runs the loop until the scope closes; then stops taking, and waits for what is being handled.
+ *
+ * **Details**
+ *
+ * No message is lost between taking and handling: what was taken is handled, also if the drain begins in that moment. If
+ * `take` fails or dies, the loop ends and the `Lifecycle` in the context is asked to stop with that cause.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <A, E, R, E2, R2>(
+  options: Options<A, E, R, E2, R2>
+): Effect.Effect<GracefulStop.GracefulStop, never, R | R2 | Scope.Scope> =>
+  Effect.uninterruptible(Effect.gen(function*() {
+    const inFlight = yield* InFlight.make
+    const lifecycle = yield* Lifecycle
+    const { name } = options
+
+    /** Uninterruptible from the moment a message is there: the drain, which interrupts the loop, waits for it. */
+    const next = Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(restore(options.take), (message) =>
+        Effect.catchCause(
+          InFlight.run(inFlight, "message", options.handle(message)),
+          (cause) =>
+            Cause.hasInterruptsOnly(cause)
+              ? Effect.void
+              : Effect.logError(`${name}: a message was not handled`, cause)
+        ))
+    )
+
+    const ended = (exit: Exit.Exit<never, E>): Effect.Effect<void> =>
+      Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)
+        ? Effect.andThen(
+          Effect.logError(`${name}: the loop ended`, exit.cause),
+          lifecycle.failCause(Cause.die(Cause.squash(exit.cause)))
+        )
+        : Effect.void
+
+    const loops = yield* Effect.forEach(
+      Array.from({ length: options.concurrency ?? 1 }),
+      () => Effect.forkDetach(Effect.onExit(Effect.forever(next), ended))
+    )
+
+    return yield* GracefulStop.make({ name, inFlight, drain: Fiber.interruptAll(loops) }, options.stop)
+  }))

@@ -1,0 +1,47 @@
+import { assert, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { spawn } from "node:child_process"
+import { join } from "node:path"
+
+interface Ended {
+  readonly signal: NodeJS.Signals | null
+  readonly code: number | null
+  readonly stderr: string
+}
+
+/** Starts the program, sends SIGTERM when it says that it serves, and waits for its end. */
+const terminate = (hang: string): Effect.Effect<Ended> =>
+  Effect.callback((resume) => {
+    const child = spawn(process.execPath, [join(import.meta.dirname, "programs/watched.ts"), hang])
+    let stderr = ""
+    child.stderr.on("data", (chunk: Buffer) => {
+      stderr += chunk.toString()
+    })
+    child.stdout.on("data", (chunk: Buffer) => {
+      if (chunk.toString().includes("serving")) child.kill("SIGTERM")
+    })
+    child.on("close", (code, signal) => resume(Effect.succeed({ code, signal, stderr })))
+    return Effect.sync(() => child.kill("SIGKILL"))
+  })
+
+it.live("a process whose event loop is blocked in a stop is killed, and says what was still open", () =>
+  Effect.gen(function*() {
+    const { signal, stderr } = yield* terminate("blocked")
+    assert.strictEqual(signal, "SIGKILL")
+    assert.match(
+      stderr,
+      /^lastcall: the stop did not end in 500 ms, killing the process; still open: api \(Draining, 1 in flight, oldest job \w+\)\n$/
+    )
+  }))
+
+it.live("a process that a handle keeps alive after its stop is killed", () =>
+  Effect.gen(function*() {
+    const { signal, stderr } = yield* terminate("handle")
+    assert.strictEqual(signal, "SIGKILL")
+    assert.include(stderr, "still open: all resources had stopped")
+  }))
+
+it.live("a process that stops in time never hears of the watchdog", () =>
+  Effect.gen(function*() {
+    assert.deepStrictEqual(yield* terminate("nothing"), { code: 0, signal: null, stderr: "" })
+  }))

@@ -1,0 +1,71 @@
+import { assert, it } from "@effect/vitest"
+import * as InFlight from "@lastcall/core/InFlight"
+import * as ResourcePool from "@lastcall/core/ResourcePool"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import * as TestClock from "effect/testing/TestClock"
+
+const make = Effect.gen(function*() {
+  const scope = yield* Scope.make()
+  const released: Array<number> = []
+  let made = 0
+  const pool = yield* Scope.provide(
+    ResourcePool.make({
+      name: "database",
+      size: 2,
+      acquire: Effect.acquireRelease(
+        Effect.sync(() => ++made),
+        (n) => Effect.sync(() => void released.push(n))
+      ),
+      stop: { grace: "5 seconds", forceTimeout: "1 second" }
+    }),
+    scope
+  )
+  return { pool, released, close: Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true }) }
+})
+
+it.effect("a pool waits for what is lent, also to those who wait for a member, and then releases its members", () =>
+  Effect.gen(function*() {
+    const { close, pool, released } = yield* make
+    const uses = yield* Effect.forEach(
+      [1, 2, 3],
+      () =>
+        Effect.forkChild(pool.use((member) => Effect.as(Effect.sleep("1 second"), member)), { startImmediately: true })
+    )
+    const closing = yield* close
+    yield* TestClock.adjust("1999 millis")
+    assert.deepStrictEqual(released, [])
+    yield* TestClock.adjust("1 millis")
+    yield* Fiber.join(closing)
+    yield* Fiber.joinAll(uses)
+    assert.deepStrictEqual(released.toSorted(), [1, 2])
+    const report = yield* pool.stop.stop
+    assert.strictEqual(report.outcome, "graceful")
+    assert.deepInclude(report.counts, { admitted: 3, succeeded: 3 })
+  }))
+
+it.effect("a pool that drains lends nothing more", () =>
+  Effect.gen(function*() {
+    const { close, pool } = yield* make
+    yield* Fiber.join(yield* close)
+    assert.instanceOf(yield* Effect.flip(pool.use(() => Effect.void)), InFlight.Refused)
+  }))
+
+it.effect("a member that is lent for too long is taken back by force before it is released", () =>
+  Effect.gen(function*() {
+    const { close, pool, released } = yield* make
+    const seen: Array<string> = []
+    yield* Effect.forkChild(
+      pool.use(() =>
+        Effect.onInterrupt(Effect.never, () => Effect.sync(() => void seen.push(`released ${released.length}`)))
+      ),
+      { startImmediately: true }
+    )
+    const closing = yield* close
+    yield* TestClock.adjust("5 seconds")
+    yield* Fiber.join(closing)
+    assert.deepStrictEqual(seen, ["released 0"])
+    assert.deepInclude((yield* pool.stop.stop).counts, { admitted: 1, interrupted: 1 })
+  }))
