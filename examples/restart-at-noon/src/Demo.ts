@@ -9,6 +9,7 @@ import * as FreePort from "./FreePort.ts"
 import * as Load from "./Load.ts"
 import type { Progress } from "./Progress.ts"
 import * as Replica from "./Replica.ts"
+import * as StopText from "./StopText.ts"
 import * as Tally from "./Tally.ts"
 import type { Result, Stop, Way } from "./Way.ts"
 
@@ -45,11 +46,26 @@ const runWay = Effect.fnUntraced(function*(way: Way, graceMillis: number, progre
     ({ lane, name }) =>
       Effect.map(FreePort.find(lane), (port) => ({ name, port, socketPath: join(path, `${name}.sock`) }))
   )
-  const onLog = (line: string) => progress.note(way.name, line)
+  const note = (line: string) => progress.note(way.name, line)
+  /** The line that is rewritten: of the stop while there is one, otherwise of the load. */
+  let stopping = ""
+  let loaded = ""
+  const showLive = () => progress.live(way.name, stopping || loaded)
 
   const prepare = (index: number, generation: number) => {
     const { name, port, socketPath } = places[index]!
-    return Replica.prepare({ instance: `${name}${generation}`, port, socketPath, graceMillis, stop: way.stop }, onLog)
+    const instance = `${name}${generation}`
+    return Replica.prepare({ instance, port, socketPath, graceMillis, stop: way.stop }, {
+      onLog: note,
+      onStopEvent(event) {
+        const line = StopText.logged(instance, event)
+        if (line !== undefined) note(line)
+      },
+      onLiveLine(line) {
+        stopping = line && StopText.live(instance, line)
+        showLive()
+      }
+    })
   }
   const replicas = yield* Effect.forEach(
     places,
@@ -63,15 +79,18 @@ const runWay = Effect.fnUntraced(function*(way: Way, graceMillis: number, progre
     clients,
     load: way.load
   }, {
-    onLog,
-    onReport: () => progress.live(way.name, score(load.latest().tally))
+    onLog: note,
+    onReport() {
+      loaded = score(load.latest().tally)
+      showLive()
+    }
   })
   const awaitReturn = Effect.fnUntraced(function*(instance: string) {
     if (yield* load.awaitReturn(instance)) return
-    progress.note(way.name, `${instance} is not in use by all clients yet; going on`)
+    note(`${instance} is not in use by all clients yet; going on`)
   })
   for (const { instance } of replicas) yield* awaitReturn(instance)
-  progress.note(way.name, "two replicas serve, the load is on")
+  note("two replicas serve, the load is on")
 
   /** The process that takes over in a restart, while the one before it is under way. */
   const prepareFor = (restart: number) =>
@@ -84,12 +103,12 @@ const runWay = Effect.fnUntraced(function*(way: Way, graceMillis: number, progre
     yield* Effect.sleep(calm)
     const successor = yield* Fiber.join(preparing)
     const stop = yield* replicas[index]!.terminate
+    stopping = ""
     stops.push(stop)
     replicas[index] = yield* successor.serve
     if (i + 1 < way.restarts) preparing = yield* prepareFor(i + 1)
     yield* awaitReturn(replicas[index].instance)
-    progress.note(
-      way.name,
+    note(
       `restart ${i + 1} of ${way.restarts}: ${stop.instance} stopped in ${(stop.millis / 1000).toFixed(2)} s, ` +
         `${replicas[index].instance} is in use; ${score(load.latest().tally)}`
     )

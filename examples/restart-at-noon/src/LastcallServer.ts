@@ -1,27 +1,28 @@
 /** The server program with Lastcall: resources, and who needs whom. There is no shutdown code. */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Lifecycle from "@lastcall/core/Lifecycle"
+import * as LiveLine from "@lastcall/core/LiveLine"
+import * as NodeSignals from "@lastcall/core/NodeSignals"
 import * as GrpcDrain from "@lastcall/grpc/GrpcDrain"
 import * as GrpcError from "@lastcall/grpc/GrpcError"
 import * as GrpcListener from "@lastcall/grpc/GrpcListener"
 import * as GrpcServer from "@lastcall/grpc/GrpcServer"
 import * as GrpcService from "@lastcall/grpc/GrpcService"
-import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as References from "effect/References"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { stripVTControlCharacters } from "node:util"
 import * as Database from "./Database.ts"
 import { AdminService, IdentityService } from "./gen/lastcall/demo/v1/identity_pb.ts"
 import * as Identity from "./Identity.ts"
 import { awaitStart, config, tell } from "./ServerEvent.ts"
 
 const { graceMillis, instance, port, socketPath } = config()
-const stop = { grace: Duration.millis(graceMillis) }
 
 // The database
 
@@ -110,42 +111,43 @@ const AdminLive = Admin.toLayer(Effect.gen(function*() {
 
 // The servers: the public one drains, then the admin one, then the database is released.
 
-/** Tells the parent when a server has stopped. */
-const tellWhenStopped = (server: GrpcServer.GrpcServer) =>
-  Effect.addFinalizer(() =>
-    Effect.map(
-      server.stop,
-      ({ outcome }) => tell({ event: "released", what: server.name, forced: outcome === "forced" })
-    )
-  )
-
 const AdminServer = GrpcServer.layer("admin", {
   services: [Admin],
-  listen: [GrpcListener.unix(socketPath)],
-  stop,
-  onListening: tellWhenStopped
+  listen: [GrpcListener.unix(socketPath)]
 })
 
 const PublicServer = GrpcServer.layer("public", {
   services: [Identities],
   listen: [GrpcListener.tcp({ host: "127.0.0.1", port })],
-  stop,
-  onListening: (server) => Effect.andThen(tellWhenStopped(server), Effect.sync(() => tell({ event: "listening" })))
+  onListening: () => Effect.sync(() => tell({ event: "listening" }))
 })
+
+/** The parent is the terminal: it shows the line among its own. */
+const LiveLineTold = Layer.effectDiscard(LiveLine.make({
+  isTTY: true,
+  columns: Number.POSITIVE_INFINITY,
+  write: (text) => tell({ event: "live", line: stripVTControlCharacters(text).trim() })
+}))
 
 const App = PublicServer.pipe(
   Layer.provide(AdminServer),
   Layer.provide([IdentitiesLive, AdminLive]),
-  Layer.provide(DatabaseLive)
+  Layer.provide(DatabaseLive),
+  Layer.provide([NodeSignals.layer(), LiveLineTold])
 )
 
 await awaitStart()
 App.pipe(
-  Layer.launch,
+  Lifecycle.launch({
+    // less than the ten seconds after which the parent kills
+    budget: "9 seconds",
+    grace: Duration.millis(graceMillis),
+    forceTimeout: "1 second",
+    onEvent: (what) => Effect.sync(() => tell({ event: "stopping", what })),
+    onReport: (report) => Effect.sync(() => tell({ event: "stopped", report }))
+  }),
   Effect.provide(Logger.layer([Logger.withConsoleError(Logger.formatLogFmt)])),
-  Effect.provideService(References.MinimumLogLevel, "Warn"),
-  NodeRuntime.runMain({
-    // SIGTERM is how a restart begins: a clean end, not 130
-    teardown: (exit, onExit) => onExit(Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause) ? 1 : 0)
-  })
+  // the parent hears the rest as events
+  Effect.provideService(References.MinimumLogLevel, "Error"),
+  NodeRuntime.runMain({ teardown: Lifecycle.teardown })
 )

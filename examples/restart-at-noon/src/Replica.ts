@@ -1,4 +1,5 @@
 /** One server process: loaded, then serving, then stopped by SIGTERM. */
+import type { StopEvent } from "@lastcall/core/StopEvent"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -22,13 +23,21 @@ export interface Prepared {
   readonly serve: Effect.Effect<Replica, ReplicaError>
 }
 
+export interface Listeners {
+  readonly onLog: (line: string) => void
+  /** What happens in a stop with Lastcall. */
+  readonly onStopEvent: (event: StopEvent) => void
+  /** The live line of a stop with Lastcall; empty in the end. */
+  readonly onLiveLine: (line: string) => void
+}
+
 /** How long after SIGTERM a process that is still there is killed. */
 const patience = "10 seconds"
 
 /** Starts the process of a server, but not yet the server. */
 export const prepare = (
   config: ServerConfig,
-  onLog: (line: string) => void
+  { onLiveLine, onLog, onStopEvent }: Listeners
 ): Effect.Effect<Prepared, ReplicaError, Scope.Scope> =>
   Effect.gen(function*() {
     const { instance } = config
@@ -36,17 +45,41 @@ export const prepare = (
     const listening = Deferred.makeUnsafe<void>()
     const released: Array<Stop["released"][number]> = []
     let use = { openAtRelease: 0, usesAfterRelease: 0 }
+    let report: Stop["report"]
+
+    const onEvent = (event: ServerEvent): void => {
+      switch (event.event) {
+        case "prepared":
+          Deferred.doneUnsafe(prepared, Effect.void)
+          return
+        case "listening":
+          Deferred.doneUnsafe(listening, Effect.void)
+          return
+        case "stopping": {
+          const { what } = event
+          if (what._tag === "Stopped") {
+            released.push({ what: what.resource, forced: what.report.outcome === "forced" })
+          }
+          return onStopEvent(what)
+        }
+        case "live":
+          return onLiveLine(event.line)
+        case "stopped":
+          report = event.report
+          return
+        case "released":
+          released.push({ what: event.what, forced: event.forced })
+          return
+        case "ended":
+          use = event
+      }
+    }
 
     const worker = yield* Worker.start({
       program: config.stop === "Lastcall" ? "LastcallServer.ts" : "PlainServer.ts",
       config,
       event: ServerEvent,
-      onEvent(event) {
-        if (event.event === "prepared") Deferred.doneUnsafe(prepared, Effect.void)
-        else if (event.event === "listening") Deferred.doneUnsafe(listening, Effect.void)
-        else if (event.event === "released") released.push({ what: event.what, forced: event.forced })
-        else use = event
-      },
+      onEvent,
       onLog: (line) => onLog(`${instance}: ${line}`)
     })
 
@@ -73,7 +106,8 @@ export const prepare = (
           exit,
           released,
           openAtRelease: use.openAtRelease,
-          usesAfterRelease: use.usesAfterRelease
+          usesAfterRelease: use.usesAfterRelease,
+          report
         }
       })
     }

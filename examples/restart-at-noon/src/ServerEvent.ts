@@ -1,4 +1,6 @@
 /** What a server process is told, and what it tells: one JSON line per event on its standard output. */
+import { StopEvent } from "@lastcall/core/StopEvent"
+import { ProcessReport } from "@lastcall/core/StopReport"
 import * as Schema from "effect/Schema"
 import { writeSync } from "node:fs"
 
@@ -17,6 +19,12 @@ export const ServerEvent = Schema.Union([
   /** The program is loaded and waits for its start. */
   Schema.Struct({ event: Schema.Literal("prepared") }),
   Schema.Struct({ event: Schema.Literal("listening") }),
+  /** What happens in a stop with Lastcall. */
+  Schema.Struct({ event: Schema.Literal("stopping"), what: StopEvent }),
+  /** The live line of a stop with Lastcall, each time that it is rewritten; in the end it is empty. */
+  Schema.Struct({ event: Schema.Literal("live"), line: Schema.String }),
+  /** What happened in a stop with Lastcall. */
+  Schema.Struct({ event: Schema.Literal("stopped"), report: ProcessReport }),
   /** A resource of the server has been released. `forced`: it was not done yet. */
   Schema.Struct({ event: Schema.Literal("released"), what: Schema.String, forced: Schema.Boolean }),
   /** The last word: how many handlers had the database open when it was released, and uses of it after that. */
@@ -27,8 +35,10 @@ export type ServerEvent = typeof ServerEvent.Type
 /** Reads the configuration that the parent gave. */
 export const config = (): ServerConfig => Schema.decodeUnknownSync(Schema.fromJsonString(ServerConfig))(process.argv[2])
 
+const encode = Schema.encodeSync(Schema.fromJsonString(ServerEvent))
+
 /** Tells the parent, before this returns. */
-export const tell = (event: ServerEvent): void => void writeSync(1, `${JSON.stringify(event)}\n`)
+export const tell = (event: ServerEvent): void => void writeSync(1, `${encode(event)}\n`)
 
 /** Waits until the parent says so. From now on this process ends when its parent has gone. */
 export const awaitStart = (): Promise<void> => {

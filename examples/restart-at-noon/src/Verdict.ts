@@ -1,4 +1,5 @@
 /** What made the difference, said from what was measured. */
+import * as Paragraph from "./Paragraph.ts"
 import * as Table from "./Table.ts"
 import * as Tally from "./Tally.ts"
 import type { Result } from "./Way.ts"
@@ -15,10 +16,7 @@ export const passed = (results: ReadonlyArray<Result>): boolean =>
     )
   )
 
-/** A space that no line is broken at. */
-const fixedSpace = "\u00a0"
-
-const seconds = (millis: number): string => `${(millis / 1000).toFixed(1)}${fixedSpace}s`
+const seconds = (millis: number): string => `${(millis / 1000).toFixed(1)}${Paragraph.fixedSpace}s`
 
 const number = (n: number): string => n.toLocaleString("en-US")
 
@@ -71,16 +69,5 @@ const sentence = (result: Result): string => {
     : `${times(forced, stops.length)} that was too short, and what was in flight was interrupted.`)
 }
 
-const wrap = (text: string, width: number): string => {
-  const lines: Array<string> = [""]
-  for (const word of text.split(" ")) {
-    const line = lines[lines.length - 1]!
-    if (line === "") lines[lines.length - 1] = word
-    else if (line.length + 1 + word.length <= width) lines[lines.length - 1] = `${line} ${word}`
-    else lines.push(word)
-  }
-  return lines.join("\n  ").replaceAll(fixedSpace, " ")
-}
-
 export const render = (results: ReadonlyArray<Result>): string =>
-  results.map((result) => `- ${wrap(sentence(result), 106)}`).join("\n")
+  results.map((result) => `- ${Paragraph.wrap(sentence(result), 106, "  ")}`).join("\n")

@@ -1,4 +1,5 @@
 /** The ways to restart, and what is measured of each. */
+import type { ProcessReport } from "@lastcall/core/StopReport"
 import type { LoadConfig } from "./LoadEvent.ts"
 import type { ServerConfig } from "./ServerEvent.ts"
 import type { Tally } from "./Tally.ts"
@@ -25,6 +26,8 @@ export interface Stop {
   readonly openAtRelease: number
   /** Uses of the database after its release. */
   readonly usesAfterRelease: number
+  /** What Lastcall says of it. */
+  readonly report: ProcessReport | undefined
 }
 
 export interface Result {
@@ -47,5 +50,11 @@ export const all = (restarts: number): ReadonlyArray<Way> => [
     restarts: 2
   },
   { name: "recipe", what: "the same with all of them", stop: "recipe", load: "everyday", restarts },
-  { name: "Lastcall", what: "the scope of the layers closes", stop: "Lastcall", load: "everyday", restarts }
+  {
+    name: "Lastcall",
+    what: "the lifecycle stops the layers: public server, admin server, database",
+    stop: "Lastcall",
+    load: "everyday",
+    restarts
+  }
 ]

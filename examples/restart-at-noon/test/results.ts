@@ -1,4 +1,5 @@
 /** Results as a run of the demo might have them. */
+import { ProcessReport, StopReport } from "@lastcall/core/StopReport"
 import type { Result, Stop, Way } from "../src/Way.ts"
 
 const way = (name: string, stop: Way["stop"], restarts: number): Way => ({
@@ -9,13 +10,41 @@ const way = (name: string, stop: Way["stop"], restarts: number): Way => ({
   restarts
 })
 
+const counts = { admitted: 12, succeeded: 12, failed: 0, interrupted: 0, destroyed: 0, abandoned: 0, refused: 0 }
+
 const stopped = (millis: number, forced: boolean): Stop => ({
   instance: "A1",
   millis,
   exit: "0",
   released: [{ what: "public", forced }, { what: "admin", forced: false }, { what: "database", forced: false }],
   openAtRelease: forced ? 2 : 0,
-  usesAfterRelease: forced ? 1 : 0
+  usesAfterRelease: forced ? 1 : 0,
+  report: undefined
+})
+
+/** A stop with Lastcall that has its report. */
+const told = (instance: string, millis: number): Stop => ({
+  ...stopped(millis, false),
+  instance,
+  report: new ProcessReport({
+    outcome: "graceful",
+    startedAt: 0,
+    durations: { drainDelay: 0, closing: millis, total: millis },
+    resources: [
+      new StopReport({
+        name: "public",
+        outcome: "graceful",
+        startedAt: 0,
+        durations: { announced: 0, draining: millis, interrupting: 0, total: millis },
+        counts,
+        kinds: { "lastcall.demo.v1.IdentityService/Issue": counts },
+        notified: 12,
+        blockers: [],
+        abandoned: [],
+        failures: []
+      })
+    ]
+  })
 })
 
 export const recipe: Result = {
@@ -31,5 +60,5 @@ export const lastcall: Result = {
   graceMillis: 1_700,
   tally: { sent: 900, succeeded: 900, lost: {} },
   watchesEnded: 2,
-  stops: [stopped(1_000, false), stopped(1_100, false)]
+  stops: [told("A1", 1_000), told("B1", 1_100)]
 }

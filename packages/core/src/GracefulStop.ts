@@ -305,7 +305,7 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
         ),
         graceOver(until),
         Effect.as(escalated.await, "escalation" as const),
-        tellStillRunning(until, firstReminderMillis)
+        tellStillRunning(until, Math.min(firstReminderMillis, Math.max(1, (until - now()) / 4)))
       ])
     })
 
@@ -460,7 +460,10 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
     return self
   })
 
-/** The first reminder of what is still running comes after a second, each next after twice as long, up to a minute. */
+/**
+ * The first reminder of what is still running comes after a second, or a quarter of the time if that is less; each next after
+ * twice as long, up to a minute.
+ */
 const firstReminderMillis = 1_000
 const lastReminderMillis = 60_000
 

@@ -165,7 +165,11 @@ export const config: Config.Config<Options> = Config.map(
  *
  * It is to stop when this effect is interrupted, when something calls `Lifecycle.stop`, or when a part of the process failed
  * (`Lifecycle.failCause`). Interrupted, it ends interrupted; asked, it returns the report; failed, it fails. A layer that
- * fails while it is built stops what had been built, in order, without a drain delay: the process was never ready.
+ * fails while it is built stops what had been built, in order, without a drain delay: the process was never ready. Asked to
+ * stop while layers are being built, it announces to those that are, and then ends the building.
+ *
+ * What stops on its own while the process is ready, a resource in a scope of its own, is no part of the stop of the process:
+ * it has its own policy, takes nothing from the budget, and is not in the report.
  *
  * A stop that has begun is not interruptible. Use {@link teardown} with `runMain` for the exit code. A defect of type
  * `StopPolicyError` if an option makes no sense.
@@ -239,9 +243,12 @@ export interface LaunchOptions extends Options {
    * while everything is served already; until it ends the phase is `Starting`. If it fails or dies, so does `launch`.
    */
   readonly warmUp?: Effect.Effect<unknown> | undefined
-  /** Hears the report, after everything has been released. Default: nothing; each resource has logged its own. */
+  /**
+   * Hears the report, after everything has been released. It has what is left of the budget, or a second. Default: nothing;
+   * each resource has logged its own.
+   */
   readonly onReport?: ((report: ProcessReport) => Effect.Effect<unknown>) | undefined
-  /** Hears each event, besides the log. */
+  /** Hears each event, besides the `StopEvent.Sink` that `launch` finds in its context: the log by default. */
   readonly onEvent?: ((event: StopEvent.StopEvent) => Effect.Effect<unknown>) | undefined
 }
 
@@ -258,16 +265,32 @@ export interface LaunchOptions extends Options {
  * @category order
  * @since 0.1.0
  */
-export const sequence = <E, R>(
-  layers: ReadonlyArray<Layer.Layer<never, E, R>>,
+export const sequence = <const Layers extends ReadonlyArray<Layer.Layer<never, unknown, unknown>>>(
+  layers: Layers,
   options?: { readonly gap?: Duration.Input | undefined }
-): Layer.Layer<never, E, R> => {
+): Group<Layers> => {
   const gapMillis = StopPolicy.millis("gap", options?.gap ?? 0, "finite")
-  return layers.reduceRight(
-    (later, layer) => gapMillis === 0 ? Layer.provide(layer, later) : withGap(layer, gapMillis, later),
-    Layer.empty as Layer.Layer<never, E, R>
+  const group = layers.reduceRight<Layer.Layer<never, unknown, unknown> | undefined>(
+    (later, layer) => {
+      if (later === undefined) return layer
+      return gapMillis === 0 ? Layer.provide(layer, later) : withGap(layer, gapMillis, later)
+    },
+    undefined
   )
+  return (group ?? Layer.empty) as Group<Layers>
 }
+
+/**
+ * Layers as one: it fails as any of them does, and needs what they need.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Group<Layers extends ReadonlyArray<Layer.Layer<never, unknown, unknown>>> = Layer.Layer<
+  never,
+  Layer.Error<Layers[number]>,
+  Layer.Services<Layers[number]>
+>
 
 /**
  * Stops layers at the same time.
@@ -275,8 +298,9 @@ export const sequence = <E, R>(
  * @category order
  * @since 0.1.0
  */
-export const parallel = <E, R>(layers: ReadonlyArray<Layer.Layer<never, E, R>>): Layer.Layer<never, E, R> =>
-  layers.reduce((left, right) => Layer.merge(left, right), Layer.empty as Layer.Layer<never, E, R>)
+export const parallel = <const Layers extends ReadonlyArray<Layer.Layer<never, unknown, unknown>>>(
+  layers: Layers
+): Group<Layers> => layers.reduce((left, right) => Layer.merge(left, right), Layer.empty) as Group<Layers>
 
 /**
  * The exit code of a stop that was forced, as of `timeout(1)` for a command that it had to end.
@@ -342,16 +366,21 @@ const withGap = <E, R>(
   later: Layer.Layer<never, E, R>
 ): Layer.Layer<never, E, R> =>
   Layer.unwrap(Effect.map(Clock.Clock, (clock) => {
-    let began = 0
+    // Where the layer was never built, there is nothing to keep a distance to.
+    let began = Number.NEGATIVE_INFINITY
     const begins = Layer.effectDiscard(
       Effect.addFinalizer(() => Effect.sync(() => void (began = monotonicMillis(clock))))
     )
     const ends = Layer.effectDiscard(Effect.gen(function*() {
       const escalated = yield* Escalated
+      const budget = yield* StopBudget.StopBudget
+      const budgetSpent = budget === undefined ? Effect.never : spent(budget, clock)
       yield* Effect.addFinalizer(() =>
         Effect.suspend(() => {
           const left = began + millis - monotonicMillis(clock)
-          return left <= 0 ? Effect.void : Effect.raceFirst(Effect.sleep(Duration.millis(left)), escalated)
+          return left <= 0
+            ? Effect.void
+            : Effect.raceAllFirst([Effect.sleep(Duration.millis(left)), escalated, budgetSpent])
         })
       )
     }))
@@ -366,6 +395,29 @@ const Escalated: Context.Reference<Effect.Effect<void>> = Context.Reference<Effe
 
 /** How long announcements may take where there is no longer drain delay to wait for anyway. */
 const announceMillis = 1_000
+
+/** How long `onReport` may take where less than that is left of the budget. */
+const reportMillis = 1_000
+
+/** How long the building of layers may take to end, beyond the budget, where the reserve is less. */
+const unbuildMillis = 1_000
+
+/** Waits until what is left of the budget is just what those that have not stopped need to be forced. */
+const spent = (budget: StopBudget.StopBudget, clock: Clock.Clock): Effect.Effect<void> => {
+  const share = budget.share(0)
+  const wait: Effect.Effect<void> = Effect.suspend(() => {
+    const left = share.drainUntil() - monotonicMillis(clock)
+    return left <= 0 ? Effect.void : Effect.andThen(Effect.sleep(Duration.millis(left)), wait)
+  })
+  return wait
+}
+
+/** A listener of the program: that it fails is logged and has no consequences. */
+const reported = (name: string, listener: Effect.Effect<unknown>): Effect.Effect<void> =>
+  Effect.catchCause(
+    Effect.asVoid(listener),
+    (cause) => Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logError(`${name} failed`, cause)
+  )
 
 interface Process {
   readonly launch: <ROut, E, RIn>(layer: Layer.Layer<ROut, E, RIn>) => Effect.Effect<ProcessReport, E, RIn>
@@ -382,7 +434,9 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
   const defaults: StopPolicy.Options = { grace: options.grace, forceTimeout: options.forceTimeout }
   StopPolicy.make(defaults)
 
-  const budget = yield* StopBudget.make(Duration.millis(Math.max(0, budgetMillis - reserveMillis)))
+  const stopMillis = Math.max(0, budgetMillis - reserveMillis)
+  const budget = yield* StopBudget.make(Duration.millis(stopMillis))
+  const run = Effect.runForkWith(yield* Effect.context<never>())
   const phase = yield* SubscriptionRef.make<Phase>("Starting")
   const events = yield* PubSub.unbounded<StopEvent.StopEvent>()
   const draining = Latch.makeUnsafe(false)
@@ -390,7 +444,7 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
   const asked = Deferred.makeUnsafe<void>()
   const members = new Set<StopRegistry.Member>()
   const reports: Array<StopReport> = []
-  const listeners = new Set<(event: StopEvent.StopEvent) => Effect.Effect<unknown>>([StopEvent.log])
+  const listeners = new Set<(event: StopEvent.StopEvent) => Effect.Effect<unknown>>([yield* StopEvent.Sink])
   if (options.onEvent !== undefined) listeners.add(options.onEvent)
   const now = () => monotonicMillis(clock)
   const current = () => SubscriptionRef.getUnsafe(phase)
@@ -398,15 +452,19 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
 
   const sink = (event: StopEvent.StopEvent): Effect.Effect<void> =>
     Effect.suspend(() => {
-      if (event._tag === "Stopped") reports.push(event.report)
       PubSub.publishUnsafe(events, event)
-      return Effect.forEach(listeners, (listener) => Effect.forkDetach(listener(event), { startImmediately: true }), {
-        discard: true
-      })
+      return Effect.forEach(
+        listeners,
+        (listener) =>
+          Effect.forkDetach(reported("a listener of events", Effect.suspend(() => listener(event))), {
+            startImmediately: true
+          }),
+        { discard: true }
+      )
     })
 
   const endSpan = (): void => {
-    if (span === undefined || members.size > 0) return
+    if (span === undefined) return
     span.end(clock.currentTimeNanosUnsafe(), Exit.void)
     span = undefined
   }
@@ -415,11 +473,13 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
     register(member) {
       members.add(member)
       // It came while the process stops already: it is told at once.
-      if (current() !== "Starting" && current() !== "Ready") Effect.runFork(member.stop.announce)
-      if (escalated.isOpen()) Effect.runFork(member.stop.escalate)
-      return () => {
+      if (current() !== "Starting" && current() !== "Ready") run(member.stop.announce)
+      if (escalated.isOpen()) run(member.stop.escalate)
+      return (report) => {
         members.delete(member)
-        endSpan()
+        // What stops on its own while the process is ready is no part of the stop of the process.
+        if (report !== undefined && current() !== "Ready") reports.push(report)
+        if (members.size === 0) endSpan()
       }
     },
     // The tracer is the resource's: its exporter lives below the resource, and the span ends before that is released.
@@ -475,20 +535,60 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
     const delay = quietMillis === undefined
       ? sleepUntil(start + drainDelay)
       : Effect.raceFirst(sleepUntil(start + drainDelay), quiet(quietMillis, clock.currentTimeMillisUnsafe()))
-    yield* Effect.raceAllFirst([Effect.andThen(told, delay), escalated.await, sleepUntil(start + budgetMillis)])
+    yield* Effect.raceAllFirst([Effect.andThen(told, delay), escalated.await, sleepUntil(start + stopMillis)])
   })
 
-  const close = Effect.fnUntraced(function*(scope: Scope.Closeable, exit: Exit.Exit<unknown, unknown>) {
+  /** What has stopped until now is no part of the stop of the process, and neither is the time it took. */
+  const becomeReady = SubscriptionRef.updateSome(phase, (phase) => {
+    if (phase !== "Starting") return Option.none()
+    reports.length = 0
+    budget.hold()
+    return Option.some<Phase>("Ready")
+  })
+
+  /**
+   * Ends the building of a process that never became ready. What was built stops within the budget; what is left then
+   * cannot be interrupted, and is left behind.
+   */
+  const unbuild = Effect.fnUntraced(function*<E>(
+    serving: Fiber.Fiber<never, E>,
+    start: number
+  ): Effect.fn.Return<Exit.Exit<void, E>> {
+    serving.interruptUnsafe()
+    const exit = yield* Effect.raceFirst(
+      Fiber.await(serving),
+      Effect.as(
+        Effect.andThen(
+          sleepUntil(start + stopMillis + Math.max(reserveMillis, unbuildMillis)),
+          Effect.logError("the start of the process cannot be interrupted, and is left behind")
+        ),
+        Exit.void
+      )
+    )
+    const died = Exit.isSuccess(exit) ? [] : exit.cause.reasons.filter((reason) => !Cause.isInterruptReason(reason))
+    return died.length === 0 ? Exit.void : Exit.failCause(Cause.fromReasons(died))
+  })
+
+  const close = Effect.fnUntraced(function*<E>(
+    scope: Scope.Closeable,
+    serving: Fiber.Fiber<never, E>,
+    exit: Exit.Exit<unknown, unknown>
+  ) {
     const startedAt = clock.currentTimeMillisUnsafe()
     const start = now()
-    const wasReady = current() === "Ready"
-    budget.begin()
-    yield* SubscriptionRef.set(phase, "Announced")
+    const wasReady = yield* SubscriptionRef.modify(phase, (phase) => {
+      // A layer that failed to build has stopped what it had made; that time counts.
+      if (serving.pollUnsafe() === undefined) budget.hold()
+      budget.begin()
+      return [phase === "Ready", "Announced" as const]
+    })
     yield* announce(wasReady ? drainDelayMillis : 0)
     const drainStart = now()
     yield* SubscriptionRef.set(phase, "Draining")
     draining.openUnsafe()
-    const closed = yield* Effect.exit(Scope.close(scope, exit))
+    const built = serving.pollUnsafe() === undefined ? yield* unbuild(serving, start) : Exit.void
+    const closed = Exit.asVoidAll([built, yield* Effect.exit(Scope.close(scope, exit))])
+    endSpan()
     // A finalizer that dies hides neither the others nor the cause of the stop, and runMain would not log it.
     if (Exit.isFailure(closed)) yield* Effect.logError("a finalizer failed during the stop", closed.cause)
     const end = now()
@@ -496,11 +596,16 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
       outcome: reports.some(({ outcome }) => outcome === "forced") ? "forced" : "graceful",
       startedAt,
       durations: { drainDelay: drainStart - start, closing: end - drainStart, total: end - start },
-      resources: reports
+      resources: reports.slice()
     })
     lastReport = report
     yield* SubscriptionRef.set(phase, "Stopped")
-    if (options.onReport !== undefined) yield* Effect.ignoreCause(options.onReport(report))
+    if (options.onReport !== undefined) {
+      const onReport = reported("onReport", Effect.suspend(() => options.onReport!(report)))
+      const fiber = yield* Effect.forkDetach(onReport, { startImmediately: true })
+      yield* Effect.raceFirst(Fiber.await(fiber), sleepUntil(Math.max(start + budgetMillis, end + reportMillis)))
+      fiber.interruptUnsafe()
+    }
     return [report, closed] as const
   })
 
@@ -509,13 +614,17 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
       Effect.uninterruptibleMask((restore) =>
         Effect.gen(function*() {
           const scope = yield* Scope.make()
-          const serve = Layer.buildWithScope(layer, scope).pipe(
-            Effect.andThen(options.warmUp ?? Effect.void),
-            Effect.andThen(SubscriptionRef.set(phase, "Ready")),
-            Effect.andThen(Effect.never)
+          lastReport = undefined
+          const serving = yield* Effect.forkDetach(
+            Layer.buildWithScope(layer, scope).pipe(
+              Effect.andThen(options.warmUp ?? Effect.void),
+              Effect.andThen(becomeReady),
+              Effect.andThen(Effect.never)
+            ),
+            { startImmediately: true }
           )
-          const exit = yield* Effect.exit(restore(Effect.raceFirst(serve, Deferred.await(asked))))
-          const [report, closed] = yield* close(scope, exit)
+          const exit = yield* Effect.exit(restore(Effect.raceFirst(Fiber.join(serving), Deferred.await(asked))))
+          const [report, closed] = yield* close(scope, serving, exit)
           const failed = Exit.isFailure(exit) ? exit.cause : Cause.empty
           const cause = Exit.isFailure(closed) ? Cause.combine(failed, closed.cause) : failed
           return cause.reasons.length === 0 ? report : yield* Effect.failCause(cause)

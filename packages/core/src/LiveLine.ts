@@ -9,6 +9,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import { Lifecycle } from "./Lifecycle.ts"
 import { renderRunning } from "./StopEvent.ts"
 import type { Member } from "./StopRegistry.ts"
@@ -55,7 +56,10 @@ export const make = (terminal: Terminal): Effect.Effect<void, never, Scope.Scope
 
     // Not `forkScoped`: its fiber would end before the resources that were made after it have stopped.
     const fiber = yield* Effect.forkDetach(
-      Effect.forever(Effect.andThen(show, Effect.sleep(Duration.millis(everyMillis))))
+      Effect.andThen(
+        Stream.runHead(Stream.filter(lifecycle.changes, (phase) => phase !== "Starting" && phase !== "Ready")),
+        Effect.forever(Effect.andThen(show, Effect.sleep(Duration.millis(everyMillis))))
+      )
     )
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {
@@ -66,19 +70,27 @@ export const make = (terminal: Terminal): Effect.Effect<void, never, Scope.Scope
   })
 
 /**
- * The line: what each resource that is stopping waits for, and how many are served until then.
+ * The line: what each resource that is stopping waits for.
  *
  * @category rendering
  * @since 0.1.0
  */
 export const render = (members: ReadonlyArray<Member>, now: number): string => {
   const stopping = members.filter(({ stop }) => stop.phase() !== "Serving" && stop.phase() !== "Announced")
-  if (stopping.length === 0) return `stop announced, ${members.length} still served`
-  return stopping.map(({ inFlight, stop }) => {
-    const deadline = stop.deadline()
-    const left = deadline === undefined ? "" : `, ${duration(deadline - now)} left`
-    return `${stop.name}: ${renderRunning(inFlight?.running() ?? [])}${left}`
-  }).join(" | ")
+  if (stopping.length > 0) {
+    return stopping.map(({ inFlight, stop }) => {
+      const deadline = stop.deadline()
+      const left = deadline === undefined ? "" : `, ${seconds(deadline - now)} left`
+      return `${stop.name}: ${renderRunning(inFlight?.running() ?? [])}${left}`
+    }).join(" | ")
+  }
+  return members.length > 0
+    ? `stopping, still served: ${members.map(({ stop }) => stop.name).join(", ")}`
+    : "all stopped, releasing the rest"
 }
 
-const duration = (millis: number): string => Duration.format(Duration.seconds(Math.max(0, Math.ceil(millis / 1_000))))
+/** Tenths below ten seconds. */
+const seconds = (millis: number): string => {
+  const left = Math.max(0, millis) / 1_000
+  return `${left < 10 ? left.toFixed(1) : Math.ceil(left)} s`
+}

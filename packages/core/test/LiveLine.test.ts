@@ -33,8 +33,8 @@ const stopWith = Effect.fnUntraced(function*(isTTY: boolean, columns = 80) {
 it.effect("on a terminal one line is rewritten in place, says what is waited for, and is cleared in the end", () =>
   Effect.gen(function*() {
     const written = yield* stopWith(true)
-    assert.include(written, "\u001b[2Kstop announced, 1 still served\r")
-    assert.include(written, "\u001b[2Kapi: 1 in flight, oldest demo.Watch 4s, 9s left\r")
+    assert.include(written, "\u001b[2Kstopping, still served: api\r")
+    assert.include(written, "\u001b[2Kapi: 1 in flight, oldest demo.Watch 4s, 9.0 s left\r")
     assert.strictEqual(written.at(-1), "\u001b[2K")
   }))
 

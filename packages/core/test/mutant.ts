@@ -7,7 +7,7 @@ import type { Mode } from "./laws/properties.ts"
 
 export interface Mutant {
   readonly name: string
-  readonly module: "GracefulStop" | "InFlight" | "StopBudget"
+  readonly module: "GracefulStop" | "InFlight" | "Lifecycle" | "StopBudget"
   /** Occurs once in the source. */
   readonly from: string
   readonly to: string
@@ -36,6 +36,7 @@ export const load = (name: string, mutant?: Mutant): Effect.Effect<Kernel> =>
     return {
       GracefulStop: await load("GracefulStop"),
       InFlight: await load("InFlight"),
+      Lifecycle: await load("Lifecycle"),
       StopBudget: await load("StopBudget")
     }
   })

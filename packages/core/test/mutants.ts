@@ -221,7 +221,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "the force timeout is ignored",
     module: "GracefulStop",
-    from: "Effect.raceAllFirst([settled(\"interrupt\", fiber), sleepUntil(until)])",
+    from: "Effect.raceAllFirst([settled(\"interrupt\", fiber), forceOver(until)])",
     to: "settled(\"interrupt\", fiber)",
     breaks: "1. it ends within drain delay, grace period and force timeout",
     mode: "in order"
@@ -354,5 +354,201 @@ export const mutants: ReadonlyArray<Mutant> = [
     to: "(self) => Effect.addFinalizer(() => Effect.forkDetach(self.stop)))",
     breaks: "4. a dependency is released once, after the stop",
     mode: "in order"
+  },
+  {
+    name: "two that announce may both find that nobody has",
+    module: "GracefulStop",
+    from: `      if (phase !== "Serving") return Effect.undefined
+      enter("Announced")
+      announced.openUnsafe()
+`,
+    to: `      if (phase !== "Serving") return Effect.undefined
+      return Effect.andThen(Effect.sync(() => {}), announceNow)
+    })
+    const announceNow = Effect.suspend(() => {
+      enter("Announced")
+      announced.openUnsafe()
+`,
+    breaks: "9. it ends as it was asked to, with what died meanwhile",
+    mode: "shuffled"
+  },
+  {
+    name: "a drain does not notice that the budget begins",
+    module: "GracefulStop",
+    from: "Effect.andThen(sleepUnlessBudgetBegins(deadline), graceOver(until))",
+    to: "Effect.andThen(sleepUntil(deadline), graceOver(until))",
+    breaks: "9. a process ends within its budget, less what is kept back, whatever its resources do",
+    mode: "in order"
+  },
+  {
+    name: "a force does not notice that the budget begins",
+    module: "GracefulStop",
+    from: "Effect.raceFirst(sleepUntil(deadline), Effect.andThen(share.awaitBegin, forceOver(until)))",
+    to: "sleepUntil(deadline)",
+    breaks: "9. a process ends within its budget, less what is kept back, whatever its resources do",
+    mode: "in order"
+  },
+  {
+    name: "the drain delay is ignored",
+    module: "Lifecycle",
+    from: "announce(wasReady ? drainDelayMillis : 0)",
+    to: "announce(0)",
+    breaks:
+      "9. the drain delay passes once, if the process was ready, and no longer than the budget or until someone hurries",
+    mode: "in order"
+  },
+  {
+    name: "a process that was never ready waits for the drain delay",
+    module: "Lifecycle",
+    from: "announce(wasReady ? drainDelayMillis : 0)",
+    to: "announce(drainDelayMillis)",
+    breaks:
+      "9. the drain delay passes once, if the process was ready, and no longer than the budget or until someone hurries",
+    mode: "in order"
+  },
+  {
+    name: "the drain delay passes the budget",
+    module: "Lifecycle",
+    from: "escalated.await, sleepUntil(start + stopMillis)])",
+    to: "escalated.await])",
+    breaks: "9. a process ends within its budget, less what is kept back, whatever its resources do",
+    mode: "in order"
+  },
+  {
+    name: "an escalation does not end the drain delay of a process",
+    module: "Lifecycle",
+    from: "escalated.await, sleepUntil(start + stopMillis)])",
+    to: "sleepUntil(start + stopMillis)])",
+    breaks:
+      "9. the drain delay passes once, if the process was ready, and no longer than the budget or until someone hurries",
+    mode: "in order"
+  },
+  {
+    name: "nothing is announced ahead",
+    module: "Lifecycle",
+    from: "      Array.from(members),\n",
+    to: "      Array.from(members).slice(0, 0),\n",
+    breaks: "9. all are told before any drains",
+    mode: "in order"
+  },
+  {
+    name: "the budget is not shared",
+    module: "Lifecycle",
+    from: "        Effect.provideService(StopBudget.StopBudget, budget),\n",
+    to: "",
+    breaks: "9. a process ends within its budget, less what is kept back, whatever its resources do",
+    mode: "in order"
+  },
+  {
+    name: "the reserve is not kept back",
+    module: "Lifecycle",
+    from: "Math.max(0, budgetMillis - reserveMillis)",
+    to: "budgetMillis",
+    breaks: "9. a process ends within its budget, less what is kept back, whatever its resources do",
+    mode: "in order"
+  },
+  {
+    name: "an escalation is not forwarded",
+    module: "Lifecycle",
+    from: "      return Effect.forEach(members, ({ stop }) => stop.escalate, { discard: true })\n",
+    to: "      return Effect.void\n",
+    breaks: "9. when someone hurries no drain, no drain delay and no gap goes on",
+    mode: "in order"
+  },
+  {
+    name: "an escalation does not end a gap",
+    module: "Lifecycle",
+    from: "Effect.sleep(Duration.millis(left)), escalated, budgetSpent]",
+    to: "Effect.sleep(Duration.millis(left)), budgetSpent]",
+    breaks: "9. when someone hurries no drain, no drain delay and no gap goes on",
+    mode: "in order"
+  },
+  {
+    name: "gaps pass the budget",
+    module: "Lifecycle",
+    from: "Effect.sleep(Duration.millis(left)), escalated, budgetSpent]",
+    to: "Effect.sleep(Duration.millis(left)), escalated]",
+    breaks: "9. a process ends within its budget, less what is kept back, whatever its resources do",
+    mode: "in order"
+  },
+  {
+    name: "gaps are ignored",
+    module: "Lifecycle",
+    from: "return gapMillis === 0 ? ",
+    to: "return gapMillis >= 0 ? ",
+    breaks: "9. what stops later begins no earlier than the gap after what stops before began",
+    mode: "in order"
+  },
+  {
+    name: "a sequence stops in the reverse order",
+    module: "Lifecycle",
+    from: "layers.reduceRight<",
+    to: "layers.toReversed().reduceRight<",
+    breaks: "9. what stops later begins when what stops before has been released",
+    mode: "in order"
+  },
+  {
+    name: "a sequence stops together",
+    module: "Lifecycle",
+    from: "Layer.provide(layer, later) : withGap",
+    to: "Layer.merge(layer, later) : withGap",
+    breaks: "9. what stops later begins when what stops before has been released",
+    mode: "in order"
+  },
+  {
+    name: "the scope is not closed when the process failed",
+    module: "Lifecycle",
+    from: "yield* Effect.exit(Scope.close(scope, exit))",
+    to: "exit._tag === \"Failure\" ? Exit.void : yield* Effect.exit(Scope.close(scope, exit))",
+    breaks: "9. no step of any stop is skipped, and none runs twice",
+    mode: "in order"
+  },
+  {
+    name: "the building of layers is not waited for",
+    module: "Lifecycle",
+    from: "serving.pollUnsafe() === undefined ? yield* unbuild(serving, start) : Exit.void",
+    to: "(serving.interruptUnsafe(), Exit.void)",
+    breaks: "9. it ends as it was asked to, with what died meanwhile",
+    mode: "in order"
+  },
+  {
+    name: "a finalizer that dies does not show in how the process ends",
+    module: "Lifecycle",
+    from: "Exit.isFailure(closed) ? Cause.combine(failed, closed.cause) : failed",
+    to: "failed",
+    breaks: "9. it ends as it was asked to, with what died meanwhile",
+    mode: "in order"
+  },
+  {
+    name: "what stops on its own while the process is ready starts the time of the budget",
+    module: "Lifecycle",
+    from: "    reports.length = 0\n    budget.hold()\n",
+    to: "    reports.length = 0\n",
+    breaks: "9. what stops on its own while the process is ready is no part of the stop",
+    mode: "in order"
+  },
+  {
+    name: "the report has all that ever stopped",
+    module: "Lifecycle",
+    from: "if (report !== undefined && current() !== \"Ready\") reports.push(report)",
+    to: "if (report !== undefined) reports.push(report)",
+    breaks: "9. what stops on its own while the process is ready is no part of the stop",
+    mode: "in order"
+  },
+  {
+    name: "a report is noted later than its resource has stopped",
+    module: "Lifecycle",
+    from: "if (report !== undefined && current() !== \"Ready\") reports.push(report)",
+    to: "if (report !== undefined && current() !== \"Ready\") run(Effect.sync(() => reports.push(report)))",
+    breaks: "9. each has one report, in the order of stopping, and the outcome is that of the worst",
+    mode: "shuffled"
+  },
+  {
+    name: "a process that stops can become ready",
+    module: "Lifecycle",
+    from: "    if (phase !== \"Starting\") return Option.none()\n",
+    to: "",
+    breaks: "9. the phases come in order, each once",
+    mode: "shuffled"
   }
 ]

@@ -21,6 +21,8 @@ import { shutDown } from "./internal/shutDown.ts"
  * @since 0.1.0
  */
 export interface GrpcDrain {
+  readonly isAnnounced: () => boolean
+  readonly awaitAnnounced: Effect.Effect<void>
   readonly isDraining: () => boolean
   readonly awaitDraining: Effect.Effect<void>
 }
@@ -35,7 +37,20 @@ export const GrpcDrain: Context.Reference<GrpcDrain> = Context.Reference<GrpcDra
   defaultValue: () => never
 })
 
-const never: GrpcDrain = { isDraining: () => false, awaitDraining: Effect.never }
+const never: GrpcDrain = {
+  isAnnounced: () => false,
+  awaitAnnounced: Effect.never,
+  isDraining: () => false,
+  awaitDraining: Effect.never
+}
+
+/**
+ * Waits until the server announces its end: everything is still served, for the drain delay.
+ *
+ * @category waiting
+ * @since 0.1.0
+ */
+export const awaitAnnounced: Effect.Effect<void> = Effect.flatMap(GrpcDrain, (drain) => drain.awaitAnnounced)
 
 /**
  * Whether the server is draining.

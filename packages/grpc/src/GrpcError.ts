@@ -3,7 +3,12 @@
  *
  * @since 0.1.0
  */
+import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf"
+import { create } from "@bufbuild/protobuf"
+import { type Any, anyPack, anyUnpack } from "@bufbuild/protobuf/wkt"
 import * as Data from "effect/Data"
+import { dual } from "effect/Function"
+import * as Metadata from "./GrpcMetadata.ts"
 
 /**
  * The names of the gRPC status codes and their numbers on the wire.
@@ -40,11 +45,21 @@ export const codes = {
 export type Code = Exclude<keyof typeof codes, "OK">
 
 /**
+ * A rich detail of an error: a protobuf message with its type.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Detail = Any
+
+/**
  * An RPC that failed. A handler that fails with it answers its client with this code and message.
  *
  * **Gotchas**
  *
- * The message goes to the client. What must not leave the process belongs in `cause`, which never does.
+ * The message goes to the client. What must not leave the process belongs in `cause`, which never does. A message that is
+ * longer than 2,048 characters is cut: a client's header list bears no more. Details go in a header too: keep them below
+ * some kilobytes.
  *
  * @category errors
  * @since 0.1.0
@@ -52,8 +67,83 @@ export type Code = Exclude<keyof typeof codes, "OK">
 export class GrpcError extends Data.TaggedError("GrpcError")<{
   readonly code: Code
   readonly message: string
+  /** Sent as `google.rpc.Status` in the trailer `grpc-status-details-bin`. */
+  readonly details?: ReadonlyArray<Detail>
+  /** Sent as trailers. */
+  readonly trailers?: Metadata.GrpcMetadata
   readonly cause?: unknown
 }> {}
+
+/**
+ * A detail of a protobuf message; `GrpcErrorDetails` has the schemas of `google.rpc` (`ErrorInfo`, `RetryInfo`, ...).
+ *
+ * @category details
+ * @since 0.1.0
+ */
+export const detail = <S extends DescMessage>(schema: S, message: MessageInitShape<S>): Detail =>
+  anyPack(schema, create(schema, message))
+
+/**
+ * The error with these details added.
+ *
+ * **Example** (A field that is wrong)
+ *
+ * ```ts
+ * import * as GrpcError from "@lastcall/grpc/GrpcError"
+ * import * as GrpcErrorDetails from "@lastcall/grpc/GrpcErrorDetails"
+ *
+ * export const error = GrpcError.invalidArgument("the name is empty").pipe(
+ *   GrpcError.withDetails([
+ *     GrpcError.detail(GrpcErrorDetails.BadRequestSchema, {
+ *       fieldViolations: [{ field: "name", description: "must not be empty" }]
+ *     })
+ *   ])
+ * )
+ * ```
+ *
+ * @category details
+ * @since 0.1.0
+ */
+export const withDetails: {
+  (details: ReadonlyArray<Detail>): (self: GrpcError) => GrpcError
+  (self: GrpcError, details: ReadonlyArray<Detail>): GrpcError
+} = dual(
+  2,
+  (self: GrpcError, details: ReadonlyArray<Detail>): GrpcError =>
+    new GrpcError({ ...fields(self), details: [...(self.details ?? []), ...details] })
+)
+
+/**
+ * The error with these trailers added.
+ *
+ * @category details
+ * @since 0.1.0
+ */
+export const withTrailers: {
+  (trailers: Metadata.GrpcMetadata): (self: GrpcError) => GrpcError
+  (self: GrpcError, trailers: Metadata.GrpcMetadata): GrpcError
+} = dual(
+  2,
+  (self: GrpcError, trailers: Metadata.GrpcMetadata): GrpcError =>
+    new GrpcError({ ...fields(self), trailers: Metadata.merge(self.trailers ?? Metadata.empty, trailers) })
+)
+
+/**
+ * The details of a type that an error has.
+ *
+ * @category details
+ * @since 0.1.0
+ */
+export const detailsOf = <S extends DescMessage>(self: GrpcError, schema: S): ReadonlyArray<MessageShape<S>> =>
+  (self.details ?? []).flatMap((detail) => anyUnpack(detail, schema) ?? [])
+
+const fields = ({ cause, code, details, message, trailers }: GrpcError) => ({
+  code,
+  message,
+  ...(details === undefined ? {} : { details }),
+  ...(trailers === undefined ? {} : { trailers }),
+  ...(cause === undefined ? {} : { cause })
+})
 
 const of = (code: Code) => (message: string, cause?: unknown): GrpcError =>
   new GrpcError(cause === undefined ? { code, message } : { code, message, cause })

@@ -12,7 +12,7 @@ import { type GrpcCredentials, insecure } from "./GrpcCredentials.ts"
  * @category models
  * @since 0.1.0
  */
-export type GrpcListener = Tcp | Unix
+export type GrpcListener = Tcp | Unix | Fd | Systemd
 
 /**
  * A TCP port.
@@ -24,6 +24,7 @@ export interface Tcp {
   readonly _tag: "Tcp"
   readonly host: string | undefined
   readonly port: number
+  readonly reusePort: boolean
   readonly credentials: GrpcCredentials
 }
 
@@ -37,11 +38,39 @@ export interface Unix {
   readonly _tag: "Unix"
   readonly path: string
   readonly mode: number | undefined
+  readonly uid: number | undefined
+  readonly gid: number | undefined
+  readonly takeover: boolean
   readonly credentials: GrpcCredentials
 }
 
 /**
- * Where a listener is bound.
+ * A socket that this process inherited, by the number of its descriptor.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Fd {
+  readonly _tag: "Fd"
+  readonly fd: number
+  readonly credentials: GrpcCredentials
+}
+
+/**
+ * A socket that systemd passed to this process.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Systemd {
+  readonly _tag: "Systemd"
+  readonly name: string | undefined
+  readonly index: number | undefined
+  readonly credentials: GrpcCredentials
+}
+
+/**
+ * Where a listener is bound. An inherited Unix socket is known by its path on Linux, elsewhere by its descriptor only.
  *
  * @category models
  * @since 0.1.0
@@ -49,11 +78,13 @@ export interface Unix {
 export type Address =
   | { readonly _tag: "Tcp"; readonly host: string; readonly port: number }
   | { readonly _tag: "Unix"; readonly path: string }
+  | { readonly _tag: "Fd"; readonly fd: number }
 
 /**
  * Why a server does not listen:
  *
- * - `AddressInUse`: another process listens there. A live Unix socket is never taken over.
+ * - `AddressInUse`: another process listens there. A live Unix socket is taken over only by one that says `takeover`, a port
+ *   shared only if both say `reusePort`.
  * - `AddressNotAvailable`: no interface of this machine has the address.
  * - `HostNotFound`: the host name cannot be resolved.
  * - `PermissionDenied`: a low port, or a directory that must not be written to.
@@ -61,7 +92,11 @@ export type Address =
  * - `PathTooLong`: the kernel's limit for socket paths, 107 bytes on Linux and 103 on macOS.
  * - `NotASocket`: the path is taken by something that is not a socket.
  * - `InvalidAddress`: a port that is no port, an empty path.
- * - `InvalidCredentials`: a key or certificate that cannot be read or do not belong together.
+ * - `InvalidDescriptor`: an inherited descriptor that is not open or no socket that can listen, or that does not exist
+ *   under the name or index that was asked for.
+ * - `NotActivated`: systemd passed no sockets to this process.
+ * - `NotSupported`: this platform or version of Node has no `reusePort`.
+ * - `InvalidCredentials`: a key or certificate that is not there, cannot be read or do not belong together.
  * - `ServerStopped`: the server is stopping or has stopped.
  * - `Unknown`: anything else; see `cause`.
  *
@@ -77,6 +112,9 @@ export type Reason =
   | "PathTooLong"
   | "NotASocket"
   | "InvalidAddress"
+  | "InvalidDescriptor"
+  | "NotActivated"
+  | "NotSupported"
   | "InvalidCredentials"
   | "ServerStopped"
   | "Unknown"
@@ -106,6 +144,10 @@ export class GrpcListenerError extends Data.TaggedError("GrpcListenerError")<{
  * Port 0 asks the system for a free port; the bound address says which. Without `host` it listens on all interfaces, IPv6
  * and IPv4 (dual stack) where the machine has IPv6. Default credentials: none, plaintext.
  *
+ * With `reusePort` several processes of one user can listen at one port, if all of them say so; the system spreads new
+ * connections over them. For a handover: the successor listens, and then the predecessor is told to stop. Linux, FreeBSD and
+ * some others have it; macOS and Windows have not.
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -113,12 +155,14 @@ export const tcp = (
   options: {
     readonly port: number
     readonly host?: string | undefined
+    readonly reusePort?: boolean | undefined
     readonly credentials?: GrpcCredentials | undefined
   }
 ): GrpcListener => ({
   _tag: "Tcp",
   host: options.host,
   port: options.port,
+  reusePort: options.reusePort ?? false,
   credentials: options.credentials ?? insecure
 })
 
@@ -128,20 +172,75 @@ export const tcp = (
  * **Details**
  *
  * The socket is bound under a private name in the same directory and then moved to its path, so that the path never leads
- * to a socket that does not listen yet or has other permissions than `mode` (default: as the umask says). A stale file is
- * replaced; a live socket is not taken over. When the server stops, the path is free at once, before the drain: a successor
- * can listen while this server drains, and its file is left alone.
+ * to a socket that does not listen yet or has other permissions than `mode` and another owner than `uid` and `gid` (default:
+ * as the umask says, and this process's own). A stale file is replaced; a live socket is not taken over, unless `takeover`
+ * says so. When the server stops, the path is free at once, before the drain: a successor can listen while this server
+ * drains, and its file is left alone.
+ *
+ * With `takeover` the socket is moved to its path in one step whoever listens there: there is no moment without one. For a
+ * handover: the successor listens, and then the predecessor is told to stop. In this order: the predecessor looks whether the
+ * file is still its own and then removes it, which are two steps.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const unix = (
   path: string,
-  options?: { readonly mode?: number | undefined; readonly credentials?: GrpcCredentials | undefined }
+  options?: {
+    readonly mode?: number | undefined
+    readonly uid?: number | undefined
+    readonly gid?: number | undefined
+    readonly takeover?: boolean | undefined
+    readonly credentials?: GrpcCredentials | undefined
+  }
 ): GrpcListener => ({
   _tag: "Unix",
   path,
   mode: options?.mode,
+  uid: options?.uid,
+  gid: options?.gid,
+  takeover: options?.takeover ?? false,
+  credentials: options?.credentials ?? insecure
+})
+
+/**
+ * Listens on a bound socket, TCP or Unix, that this process inherited.
+ *
+ * **Details**
+ *
+ * The server closes the descriptor when it stops, and nothing else: whoever passed the socket may still listen on it, so the
+ * file of a Unix socket is not removed, and connections that come meanwhile wait for the next process.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fd = (
+  fd: number,
+  options?: { readonly credentials?: GrpcCredentials | undefined }
+): GrpcListener => ({ _tag: "Fd", fd, credentials: options?.credentials ?? insecure })
+
+/**
+ * Listens on a socket that systemd passed to this process (socket activation, `sd_listen_fds`), as {@link fd} does.
+ *
+ * **Details**
+ *
+ * Without options it is the only one. Of several it is that of the `name` (`FileDescriptorName=`), or the one at `index`,
+ * counted from 0 among those of the name, in the order of the unit file. Read when the listener is bound, from `LISTEN_PID`,
+ * `LISTEN_FDS` and `LISTEN_FDNAMES`. `LISTEN_PID` must be this process: `ExecStart=` runs node itself, not npm or a shell.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const systemd = (
+  options?: {
+    readonly name?: string | undefined
+    readonly index?: number | undefined
+    readonly credentials?: GrpcCredentials | undefined
+  }
+): GrpcListener => ({
+  _tag: "Systemd",
+  name: options?.name,
+  index: options?.index,
   credentials: options?.credentials ?? insecure
 })
 
@@ -151,18 +250,28 @@ export const unix = (
  * @category rendering
  * @since 0.1.0
  */
-export const describe = (listener: GrpcListener | Address): string =>
-  listener._tag === "Unix" ? `unix:${listener.path}` : `${bracketed(listener.host ?? "*")}:${listener.port}`
+export const describe = (listener: GrpcListener | Address): string => {
+  switch (listener._tag) {
+    case "Tcp":
+      return `${bracketed(listener.host ?? "*")}:${listener.port}`
+    case "Unix":
+      return `unix:${listener.path}`
+    case "Fd":
+      return `fd:${listener.fd}`
+    case "Systemd":
+      return `systemd:${listener.name ?? "*"}${listener.index === undefined ? "" : `[${listener.index}]`}`
+  }
+}
 
 /**
  * The gRPC target that a client on this machine dials: `127.0.0.1:50051`, `[::1]:50051` or `unix:/run/app.sock`. The
- * wildcard addresses become loopback.
+ * wildcard addresses become loopback. An address of which only the descriptor is known has none: `fd:3` cannot be dialled.
  *
  * @category rendering
  * @since 0.1.0
  */
 export const target = (address: Address): string => {
-  if (address._tag === "Unix") return `unix:${address.path}`
+  if (address._tag !== "Tcp") return describe(address)
   const host = address.host === "0.0.0.0" || address.host === "::" ? "127.0.0.1" : address.host
   return `${bracketed(host)}:${address.port}`
 }

@@ -44,12 +44,16 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Net from "node:net"
 import { GrpcDrain } from "./GrpcDrain.ts"
+import * as GrpcLimits from "./GrpcLimits.ts"
 import { type Address, describe, type GrpcListener, GrpcListenerError } from "./GrpcListener.ts"
-import type { Implementation, Native } from "./GrpcService.ts"
-import { bind, type Bound, listenerError } from "./internal/bind.ts"
+import { compose } from "./GrpcMiddleware.ts"
+import type { Implementation, Middleware, Native, Required } from "./GrpcService.ts"
+import { bind, type Bound, listenerError, type Restore } from "./internal/bind.ts"
 import * as Connections from "./internal/connections.ts"
 import { deaf } from "./internal/deaf.ts"
+import * as longDeadlines from "./internal/longDeadlines.ts"
 import { NativeRpc, watch } from "./internal/native.ts"
+import { Served } from "./internal/reflectionServed.ts"
 import { type Cut, type MethodRuntime, Rpc } from "./internal/rpc.ts"
 import * as Status from "./internal/status.ts"
 
@@ -67,13 +71,17 @@ export type Services = ReadonlyArray<Context.Key<unknown, Implementation> | Nati
  * @category models
  * @since 0.1.0
  */
-export interface Options<S extends Services = Services> {
+export interface Options<S extends Services = Services, M extends Middleware = Middleware> {
   /** The services. Two of them must not have a method in common. */
   readonly services: S
   /** Where it listens; more can be added while it serves. */
   readonly listen: ReadonlyArray<GrpcListener>
   /** How long the steps of its stop may take. Default: no drain delay, 10 s grace, 2 s force timeout. */
   readonly stop?: StopPolicy.Options | undefined
+  /** Runs around the handlers of all services, but the grpc-js ones, outside of the services' own. The first is outermost. */
+  readonly middleware?: M | undefined
+  /** What it takes from its clients at most. */
+  readonly limits?: GrpcLimits.GrpcLimits | undefined
 }
 
 /**
@@ -140,15 +148,17 @@ type Identifiers<S extends Services> = S[number] extends infer K ? K extends Con
  * @category constructors
  * @since 0.1.0
  */
-export const make = <const S extends Services>(
+export const make = <const S extends Services, const M extends Middleware = []>(
   name: string,
-  options: Options<S>
-): Effect.Effect<GrpcServer, GrpcListenerError, Identifiers<S> | Scope.Scope> =>
+  options: Options<S, M>
+): Effect.Effect<GrpcServer, GrpcListenerError, Identifiers<S> | Required<M> | Scope.Scope> =>
   Effect.gen(function*() {
+    const limits = GrpcLimits.check(options.limits)
     const context = yield* Effect.context<never>()
     const clock = yield* Clock.Clock
     const inFlight = yield* InFlight.make
     const told = Latch.makeUnsafe(false)
+    yield* Effect.acquireRelease(Effect.sync(longDeadlines.watch), (unwatch) => Effect.sync(unwatch))
     const runFork = Effect.runForkWith(context)
 
     const logDefect = (path: string, cause: Cause.Cause<unknown>): void => {
@@ -157,7 +167,12 @@ export const make = <const S extends Services>(
 
     // Methods
 
-    const handlerContext = Context.make(GrpcDrain, { isDraining: () => told.isOpen(), awaitDraining: told.await })
+    const handlerContext = Context.make(GrpcDrain, {
+      isAnnounced: () => stop.phase() !== "Serving",
+      awaitAnnounced: Effect.suspend(() => stop.awaitAnnounced),
+      isDraining: () => told.isOpen(),
+      awaitDraining: told.await
+    }).pipe(Context.add(Served, options.services))
     const methods = new Map<
       string,
       (call: ServerInterceptingCallInterface, entry: InFlight.Entry) => ServerInterceptingCall
@@ -173,13 +188,17 @@ export const make = <const S extends Services>(
       })
 
     const interceptor: ServerInterceptor = (definition, call) => {
+      if (inFlight.size() >= limits.maxInFlight && !isHealth(definition.path)) {
+        call.sendStatus(Status.tooManyInFlight)
+        return deaf(call)
+      }
       const entry = kinds.get(definition.path)!.admit()
       if (entry !== undefined) return methods.get(definition.path)!(call, entry)
       call.sendStatus(Status.shuttingDown)
       return deaf(call)
     }
 
-    const server = new Server({ "grpc.enable_channelz": 0, interceptors: [interceptor] })
+    const server = new Server({ ...limits.channelOptions, "grpc.enable_channelz": 0, interceptors: [interceptor] })
 
     const register = (
       path: string,
@@ -187,7 +206,7 @@ export const make = <const S extends Services>(
     ) => {
       if (methods.has(path)) throw new DuplicateMethodError({ server: name, path })
       methods.set(path, run)
-      kinds.set(path, inFlight.kind(path.slice(1), { traffic: !path.startsWith("/grpc.health.v1.") }))
+      kinds.set(path, inFlight.kind(path.slice(1), { traffic: !isHealth(path) }))
     }
 
     for (const service of options.services) {
@@ -202,10 +221,14 @@ export const make = <const S extends Services>(
         server.addService(service.definition, watch(service.implementation))
       } else {
         const implementation = Context.getUnsafe(context, service)
+        const middleware = compose([...(options.middleware ?? []), ...implementation.middleware])
+        const serviceContext = Context.merge(Context.merge(context, implementation.context), handlerContext)
         for (const method of implementation.methods) {
           const runtime: MethodRuntime = {
             method,
-            context: Context.merge(implementation.context, handlerContext),
+            context: serviceContext,
+            middleware,
+            maxSend: limits.maxSendBytes,
             logDefect
           }
           register(method.path, (call, entry) => {
@@ -220,7 +243,7 @@ export const make = <const S extends Services>(
 
     // Listeners
 
-    const connections = Connections.make(server, clock)
+    const connections = yield* Connections.make(server, clock)
     const bound: Array<Bound> = []
     /** Binds that have begun and not ended. */
     let binding = 0
@@ -231,7 +254,6 @@ export const make = <const S extends Services>(
     const close = (): void => {
       if (isClosed) return
       isClosed = true
-      connections.goaway()
       for (const { address, release } of bound) {
         try {
           release()
@@ -239,6 +261,8 @@ export const make = <const S extends Services>(
           runFork(Effect.logError(`${name}: ${describe(address)} could not be released`, cause))
         }
       }
+      // After the listeners: a client that reconnects at once must not come to one that closes.
+      connections.goaway()
     }
 
     const stopped = (listener: GrpcListener) =>
@@ -247,40 +271,48 @@ export const make = <const S extends Services>(
     const listen = (listener: GrpcListener): Effect.Effect<Address, GrpcListenerError> =>
       Effect.uninterruptibleMask((restore) => {
         if (stop.phase() !== "Serving") return Effect.fail(stopped(listener))
-        let netServer: Net.Server
-        try {
-          netServer = connections.makeServer(listener.credentials)
-        } catch (cause) {
-          return Effect.fail(
-            new GrpcListenerError({
-              reason: "InvalidCredentials",
-              listener,
-              detail: (cause as Error).message,
-              cause
-            })
-          )
-        }
-        binding++
-        bindingOver.closeUnsafe()
-        return bind(netServer, listener, restore).pipe(
-          Effect.flatMap((result) => {
-            if (isClosed) {
-              result.release()
-              return Effect.fail(stopped(listener))
-            }
-            bound.push(result)
-            // Without a listener for it an error on accept (too many open files) would end the process.
-            netServer.on("error", (cause) => {
-              runFork(Effect.logError(`${name}: accepting a connection failed`, listenerError(listener, cause)))
-            })
-            return Effect.as(Effect.logInfo(`${name} listens on ${describe(result.address)}`), result.address)
-          }),
-          Effect.onError(() => Effect.sync(() => void netServer.close())),
-          Effect.ensuring(Effect.sync(() => {
-            if (--binding === 0) bindingOver.openUnsafe()
-          }))
-        )
+        // Waits where credentials come from a stream.
+        return Effect.flatMap(restore(makeServer(listener)), (netServer) => {
+          if (netServer === undefined || stop.phase() !== "Serving") {
+            netServer?.close()
+            return Effect.fail(stopped(listener))
+          }
+          return bindServer(netServer, listener, restore)
+        })
       })
+
+    const makeServer = (listener: GrpcListener): Effect.Effect<Net.Server | undefined, GrpcListenerError> =>
+      Effect.mapError(
+        connections.makeServer(listener.credentials, `${name}, ${describe(listener)}`),
+        (cause) => new GrpcListenerError({ reason: "InvalidCredentials", listener, detail: cause.detail, cause })
+      )
+
+    const bindServer = (
+      netServer: Net.Server,
+      listener: GrpcListener,
+      restore: Restore
+    ): Effect.Effect<Address, GrpcListenerError> => {
+      binding++
+      bindingOver.closeUnsafe()
+      return bind(netServer, listener, restore).pipe(
+        Effect.flatMap((result) => {
+          if (isClosed) {
+            result.release()
+            return Effect.fail(stopped(listener))
+          }
+          bound.push(result)
+          // Without a listener for it an error on accept (too many open files) would end the process.
+          netServer.on("error", (cause) => {
+            runFork(Effect.logError(`${name}: accepting a connection failed`, listenerError(listener, cause)))
+          })
+          return Effect.as(Effect.logInfo(`${name} listens on ${describe(result.address)}`), result.address)
+        }),
+        Effect.onError(() => Effect.sync(() => void netServer.close())),
+        Effect.ensuring(Effect.sync(() => {
+          if (--binding === 0) bindingOver.openUnsafe()
+        }))
+      )
+    }
 
     // The stop
 
@@ -370,16 +402,19 @@ export const make = <const S extends Services>(
  * @category layers
  * @since 0.1.0
  */
-export const layer = <const S extends Services, E = never, R = never>(
+export const layer = <const S extends Services, E = never, R = never, const M extends Middleware = []>(
   name: string,
-  options: Options<S> & { readonly onListening?: ((server: GrpcServer) => Effect.Effect<unknown, E, R>) | undefined }
-): Layer.Layer<never, GrpcListenerError | E, Identifiers<S> | Exclude<R, Scope.Scope>> =>
+  options: Options<S, M> & { readonly onListening?: ((server: GrpcServer) => Effect.Effect<unknown, E, R>) | undefined }
+): Layer.Layer<never, GrpcListenerError | E, Identifiers<S> | Required<M> | Exclude<R, Scope.Scope>> =>
   Layer.effectDiscard(
     Effect.flatMap(
       make(name, options),
       (server) => options.onListening === undefined ? Effect.void : options.onListening(server)
     )
   )
+
+/** Health checks are no load: they neither hold a drain delay nor are they refused for too many RPCs in flight. */
+const isHealth = (path: string): boolean => path.startsWith("/grpc.health.v1.")
 
 const isNative = (service: Services[number]): service is Native => "_tag" in service && service._tag === "Native"
 

@@ -17,6 +17,7 @@ import type { GrpcCall } from "./GrpcCall.ts"
 import * as GrpcDrain from "./GrpcDrain.ts"
 import type { DrainPolicy } from "./GrpcDrain.ts"
 import type { GrpcError } from "./GrpcError.ts"
+import type { GrpcMiddleware } from "./GrpcMiddleware.ts"
 import { type Codec, readMethods } from "./internal/descriptor.ts"
 
 /**
@@ -53,7 +54,7 @@ type Shape<D extends Descriptor> = D extends { readonly method: infer M extends 
     }
   }
   : D extends { readonly [method: string]: MethodDefinition } ? {
-      readonly [K in keyof D]: {
+      readonly [K in MethodNames<D>]: {
         readonly request: ReturnType<D[K]["requestDeserialize"]>
         readonly response: Parameters<D[K]["responseSerialize"]>[0]
         readonly requestStream: D[K]["requestStream"]
@@ -61,6 +62,13 @@ type Shape<D extends Descriptor> = D extends { readonly method: infer M extends 
       }
     }
   : never
+
+/** The named methods: grpc-tools adds an index signature to them. Where there is no other, as with proto-loader, that. */
+type MethodNames<D> = [Named<D>] extends [never] ? keyof D : Named<D>
+
+type Named<D> =
+  & keyof { readonly [K in keyof D as string extends K ? never : number extends K ? never : K]: D[K] }
+  & keyof D
 
 interface MethodShape {
   readonly request: unknown
@@ -100,6 +108,30 @@ type Requirements<H> = {
 }[keyof H]
 
 /**
+ * Middleware in the order in which it runs, the first outermost.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Middleware = ReadonlyArray<GrpcMiddleware<unknown, unknown>>
+
+/**
+ * What middleware provides to handlers.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export type Provided<M extends Middleware> = M[number]["~lastcall/GrpcMiddleware"]["provides"]
+
+/**
+ * What middleware requires.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export type Required<M extends Middleware> = M[number]["~lastcall/GrpcMiddleware"]["requires"]
+
+/**
  * A method that is ready to be served.
  *
  * @category models
@@ -121,6 +153,7 @@ export interface Implementation {
   readonly name: string
   readonly methods: ReadonlyArray<Method>
   readonly context: Context.Context<never>
+  readonly middleware: Middleware
 }
 
 /**
@@ -141,10 +174,22 @@ export interface ServiceClass<Self, D extends Descriptor, Id extends string = st
    * Gives the service its handlers, or an effect that makes them (it may acquire what they need; the layer's scope
    * releases it). What handlers require is captured from the layer's context, but `GrpcCall` and `Scope`: the server
    * provides these for each RPC, and closes the scope when the handler ends.
+   *
+   * `middleware` runs around each handler, the first outermost; what it provides handlers need not find elsewhere.
    */
-  toLayer<H extends Handlers<D, unknown>, E = never, R = never>(
-    handlers: H | Effect.Effect<H, E, R>
-  ): Layer.Layer<Self, E, Exclude<R, Scope.Scope> | Exclude<Requirements<H>, GrpcCall | Scope.Scope>>
+  toLayer<
+    H extends Handlers<D, unknown>,
+    E = never,
+    R = never,
+    const M extends Middleware = []
+  >(
+    handlers: H | Effect.Effect<H, E, R>,
+    options?: { readonly middleware?: M | undefined }
+  ): Layer.Layer<
+    Self,
+    E,
+    Exclude<R, Scope.Scope> | Exclude<Requirements<H>, GrpcCall | Scope.Scope | Provided<M>> | Required<M>
+  >
 }
 
 /**
@@ -210,10 +255,12 @@ export const Service = <Self>() =>
   const Key = Context.Service<Self, Implementation>()(options?.id ?? `@lastcall/grpc/GrpcService/${name}`)
   const implement = (
     handlers: Handlers<D, unknown>,
-    context: Context.Context<never>
+    context: Context.Context<never>,
+    middleware: Middleware
   ): Implementation => ({
     name,
     context,
+    middleware,
     methods: codecs.map((codec) => {
       const handler: unknown = (handlers as Record<string, unknown>)[codec.key]
       if (typeof handler !== "function") throw new TypeError(`${name}: no handler for method ${codec.key}`)
@@ -224,12 +271,16 @@ export const Service = <Self>() =>
   return Object.assign(Key, {
     descriptor,
     of: (handlers: unknown) => handlers,
-    toLayer: (handlers: Handlers<D, unknown> | Effect.Effect<Handlers<D, unknown>, unknown, unknown>) =>
+    toLayer: (
+      handlers: Handlers<D, unknown> | Effect.Effect<Handlers<D, unknown>, unknown, unknown>,
+      options?: { readonly middleware?: Middleware | undefined }
+    ) =>
       Layer.effect(
         Key,
         Effect.flatMap(
           Effect.isEffect(handlers) ? handlers : Effect.succeed(handlers),
-          (handlers) => Effect.map(Effect.context<never>(), (context) => implement(handlers, context))
+          (handlers) =>
+            Effect.map(Effect.context<never>(), (context) => implement(handlers, context, options?.middleware ?? []))
         )
       )
   }) as unknown as ServiceClass<Self, D, Id>

@@ -11,7 +11,28 @@ export * as GrpcDrain from "./GrpcDrain.ts"
 export * as GrpcError from "./GrpcError.ts"
 
 /** @since 0.1.0 */
+export * as GrpcErrorDetails from "./GrpcErrorDetails.ts"
+
+/** @since 0.1.0 */
+export * as GrpcHealth from "./GrpcHealth.ts"
+
+/** @since 0.1.0 */
+export * as GrpcLimits from "./GrpcLimits.ts"
+
+/** @since 0.1.0 */
 export * as GrpcListener from "./GrpcListener.ts"
+
+/** @since 0.1.0 */
+export * as GrpcMetadata from "./GrpcMetadata.ts"
+
+/** @since 0.1.0 */
+export * as GrpcMiddleware from "./GrpcMiddleware.ts"
+
+/** @since 0.1.0 */
+export * as GrpcPeer from "./GrpcPeer.ts"
+
+/** @since 0.1.0 */
+export * as GrpcReflection from "./GrpcReflection.ts"
 
 /** @since 0.1.0 */
 export * as GrpcServer from "./GrpcServer.ts"

@@ -3,7 +3,12 @@ import { generateKeyPairSync, type KeyObject, randomBytes, sign } from "node:cry
 
 const tlv = (tag: number, ...parts: ReadonlyArray<Uint8Array>): Buffer => {
   const body = Buffer.concat(parts)
-  const length = body.length < 0x80 ? [body.length] : [0x82, body.length >> 8, body.length & 0xff]
+  // The shortest form of the length: Node takes any, Go and BoringSSL do not.
+  const length = body.length < 0x80
+    ? [body.length]
+    : body.length < 0x100
+    ? [0x81, body.length]
+    : [0x82, body.length >> 8, body.length & 0xff]
   return Buffer.concat([Buffer.from([tag, ...length]), body])
 }
 
@@ -31,17 +36,31 @@ const name = (commonName: string): Buffer =>
 
 const algorithm = sequence(oid("1.2.840.10045.4.3.2")) // ecdsa-with-SHA256
 
-const authorityExtensions = sequence(sequence(oid("2.5.29.19"), yes, octets(sequence(yes))))
+const isAuthority = sequence(oid("2.5.29.19"), yes, octets(sequence(yes)))
+const authorityExtensions = sequence(isAuthority)
 
-/** This machine, as clients of a test may call it. */
-const loopbackExtensions = sequence(sequence(
-  oid("2.5.29.17"),
-  octets(sequence(
-    tlv(0x82, Buffer.from("localhost")),
-    tlv(0x87, Buffer.from([127, 0, 0, 1])),
-    tlv(0x87, Buffer.from([...Array<number>(15).fill(0), 1]))
-  ))
-))
+/** What a certificate says besides its common name. */
+export interface Statement {
+  readonly uris?: ReadonlyArray<string>
+  readonly dnsNames?: ReadonlyArray<string>
+  readonly isAuthority?: boolean
+}
+
+/** The alternative names, with those of this machine, as clients of a test may call it. */
+const extensions = (statement: Statement): Buffer =>
+  sequence(
+    sequence(
+      oid("2.5.29.17"),
+      octets(sequence(
+        ...(statement.uris ?? []).map((uri) => tlv(0x86, Buffer.from(uri))),
+        ...(statement.dnsNames ?? []).map((name) => tlv(0x82, Buffer.from(name))),
+        tlv(0x82, Buffer.from("localhost")),
+        tlv(0x87, Buffer.from([127, 0, 0, 1])),
+        tlv(0x87, Buffer.from([...Array<number>(15).fill(0), 1]))
+      ))
+    ),
+    ...(statement.isAuthority === true ? [isAuthority] : [])
+  )
 
 interface Issuer {
   readonly commonName: string
@@ -83,7 +102,7 @@ export interface Identity {
 export interface Authority {
   readonly cert: string
   /** A new key, and a certificate for it that is good for this machine. */
-  readonly issue: (commonName: string) => Identity
+  readonly issue: (commonName: string, statement?: Statement) => Identity
 }
 
 /** A new authority. */
@@ -91,8 +110,8 @@ export const authority = (commonName: string): Authority => {
   const { cert, privateKey } = certify(commonName, authorityExtensions)
   return {
     cert,
-    issue: (subject) => {
-      const identity = certify(subject, loopbackExtensions, { commonName, key: privateKey })
+    issue: (subject, statement = {}) => {
+      const identity = certify(subject, extensions(statement), { commonName, key: privateKey })
       return { key: identity.key, cert: identity.cert }
     }
   }

@@ -20,10 +20,12 @@ const method = (service: DescService, desc: DescMethod): grpc.MethodDefinition<o
   responseDeserialize: (buffer) => fromBinary(desc.output, buffer)
 })
 
+/** A service as a grpc-js `ServiceDefinition`. */
+export const definitionOf = (service: DescService): grpc.ServiceDefinition =>
+  Object.fromEntries(service.methods.map((desc) => [desc.localName, method(service, desc)]))
+
 /** The test service as a grpc-js `ServiceDefinition`. */
-export const definition: grpc.ServiceDefinition = Object.fromEntries(
-  EchoService.methods.map((desc) => [desc.localName, method(EchoService, desc)])
-)
+export const definition: grpc.ServiceDefinition = definitionOf(EchoService)
 
 export interface EchoClient extends grpc.Client {
   say(

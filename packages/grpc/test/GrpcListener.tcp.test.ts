@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import * as GrpcListener from "@lastcall/grpc/GrpcListener"
 import * as GrpcServer from "@lastcall/grpc/GrpcServer"
 import * as Effect from "effect/Effect"
@@ -7,6 +7,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import { readFileSync } from "node:fs"
+import * as net from "node:net"
 import * as os from "node:os"
 import * as EchoClient from "./EchoClient.ts"
 import * as EchoServer from "./EchoServer.ts"
@@ -145,6 +146,59 @@ describe("a TCP listener that cannot be bound", () => {
       assert.strictEqual(server.addresses().length, 1)
       const client = yield* EchoClient.make(target)
       assert.strictEqual(yield* EchoClient.say(client, "hello"), "hello")
+    }))
+})
+
+/** Not on macOS and Windows. */
+const hasReusePort = process.platform !== "darwin" && process.platform !== "win32"
+
+describe("a TCP port that servers share", () => {
+  const shared = (port: number) => GrpcListener.tcp({ port, host: "127.0.0.1", reusePort: true })
+  const answering = (text: string, port: number) =>
+    EchoServer.make({ say: () => Effect.succeed({ text }) }, { listen: shared(port) })
+
+  it.live.skipIf(!hasReusePort)("is served by all of them, and by those that are left", () =>
+    Effect.gen(function*() {
+      const one = yield* answering("one", 0)
+      const two = yield* answering("two", one.port)
+      assert.strictEqual(two.target, one.target)
+      const seen = new Set<string>()
+      // The system chooses by a hash of both addresses.
+      for (let i = 0; i < 200 && seen.size < 2; i++) {
+        yield* Effect.scoped(Effect.gen(function*() {
+          seen.add(yield* EchoClient.say(yield* EchoClient.make(one.target), ""))
+        }))
+      }
+      assert.deepStrictEqual([...seen].toSorted(), ["one", "two"])
+      yield* one.close
+      for (let i = 0; i < 5; i++) {
+        const client = yield* EchoClient.make(one.target)
+        assert.strictEqual(yield* EchoClient.say(client, ""), "two")
+      }
+    }))
+
+  it.live.skipIf(!hasReusePort)(
+    "is in use for one that does not share it, and one that is not shared for one that would",
+    () =>
+      Effect.gen(function*() {
+        const { port } = yield* answering("one", 0)
+        assert.strictEqual((yield* refused(local(port))).reason, "AddressInUse")
+        const own = yield* EchoServer.make()
+        assert.strictEqual((yield* refused(shared(own.port))).reason, "AddressInUse")
+      })
+  )
+
+  it.live("says so where the platform cannot do it", () =>
+    Effect.gen(function*() {
+      // as libuv says on macOS
+      const listen = vi.spyOn(net.Server.prototype, "listen").mockImplementation(function(this: net.Server) {
+        setImmediate(() => this.emit("error", Object.assign(new Error("listen ENOTSUP"), { code: "ENOTSUP" })))
+        return this
+      })
+      yield* Effect.addFinalizer(() => Effect.sync(() => listen.mockRestore()))
+      const error = yield* refused(shared(0))
+      assert.strictEqual(error.reason, "NotSupported")
+      assert.include(error.message, "reusePort")
     }))
 })
 

@@ -9,6 +9,7 @@ import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as fs from "node:fs"
 import * as path from "node:path"
+import { Worker } from "node:worker_threads"
 import * as EchoClient from "./EchoClient.ts"
 import * as EchoServer from "./EchoServer.ts"
 import * as Sockets from "./Sockets.ts"
@@ -238,6 +239,108 @@ describe("a Unix socket", () => {
     }))
 })
 
+describe("a Unix socket that is taken over", () => {
+  const takeover = (file: string, handlers: Partial<EchoServer.Handlers> = {}) =>
+    EchoServer.make(handlers, { listen: GrpcListener.unix(file, { takeover: true }) })
+
+  it.live("is the successor's for new connections at once, the predecessor's connections go on", () =>
+    Effect.gen(function*() {
+      const directory = yield* Sockets.directory
+      const file = path.join(directory, "api.sock")
+      const predecessor = yield* EchoServer.make({ say: () => Effect.succeed({ text: "predecessor" }) }, {
+        listen: GrpcListener.unix(file)
+      })
+      const old = yield* EchoClient.make(predecessor.target)
+      assert.strictEqual(yield* EchoClient.say(old, ""), "predecessor")
+      const successor = yield* takeover(file, { say: () => Effect.succeed({ text: "successor" }) })
+      assert.deepStrictEqual(fs.readdirSync(directory), ["api.sock"])
+
+      const client = yield* EchoClient.make(successor.target)
+      assert.strictEqual(yield* EchoClient.say(client, ""), "successor")
+      assert.strictEqual(yield* EchoClient.say(old, ""), "predecessor")
+
+      yield* predecessor.close
+      assert.deepStrictEqual(fs.readdirSync(directory), ["api.sock"])
+      assert.strictEqual(yield* EchoClient.say(old, ""), "successor")
+      yield* successor.close
+      assert.deepStrictEqual(fs.readdirSync(directory), [])
+    }))
+
+  it.live("leads to a server at every moment", () =>
+    Effect.gen(function*() {
+      const directory = yield* Sockets.directory
+      const file = path.join(directory, "api.sock")
+      let predecessor = yield* takeover(file)
+      const { seen } = yield* watch(file)
+      yield* EchoServer.until("it is watched", () => seen.looks() > 0)
+      for (let i = 0; i < 30; i++) {
+        const successor = yield* takeover(file)
+        yield* predecessor.close
+        predecessor = successor
+      }
+      const before = seen.looks()
+      yield* EchoServer.until("it is still watched", () => seen.looks() > before)
+      assert.strictEqual(seen.missing(), 0)
+    }))
+
+  for (const [what, prepare] of [["is free", () => {}], ["has a stale file", Sockets.leaveStale]] as const) {
+    it.live(`may be one that ${what}`, () =>
+      Effect.gen(function*() {
+        const directory = yield* Sockets.directory
+        const file = path.join(directory, "api.sock")
+        prepare(file)
+        const { close } = yield* takeover(file)
+        yield* Effect.scoped(Sockets.connect({ path: file }))
+        assert.deepStrictEqual(fs.readdirSync(directory), ["api.sock"])
+        yield* close
+        assert.deepStrictEqual(fs.readdirSync(directory), [])
+      }))
+  }
+
+  it.live("may not be a file, a directory or a link", () =>
+    Effect.gen(function*() {
+      const directory = yield* Sockets.directory
+      fs.writeFileSync(path.join(directory, "file"), "precious")
+      fs.mkdirSync(path.join(directory, "directory"))
+      fs.symlinkSync("nowhere", path.join(directory, "link"))
+      for (const name of ["file", "directory", "link"]) {
+        const error = yield* refused(GrpcListener.unix(path.join(directory, name), { takeover: true }))
+        assert.strictEqual(error.reason, "NotASocket", name)
+      }
+      assert.strictEqual(fs.readFileSync(path.join(directory, "file"), "utf8"), "precious")
+      assert.deepStrictEqual(fs.readdirSync(directory).toSorted(), ["directory", "file", "link"])
+    }))
+})
+
+describe("the owner of a Unix socket", () => {
+  it.live("is this process's own, or may be told", () =>
+    Effect.gen(function*() {
+      const directory = yield* Sockets.directory
+      const own = { uid: process.getuid!(), gid: process.getgid!() }
+      const other = isRoot ? { uid: 65_534, gid: 65_533 } : own
+      const cases = [
+        [{}, own],
+        [other, other],
+        [{ uid: other.uid }, { ...own, uid: other.uid }],
+        [{ gid: other.gid }, { ...own, gid: other.gid }]
+      ] as const
+      for (const [index, [options, { gid, uid }]] of cases.entries()) {
+        const file = path.join(directory, `${index}.sock`)
+        yield* make(GrpcListener.unix(file, { ...options, mode: 0o660 }))
+        const stats = fs.lstatSync(file)
+        assert.deepStrictEqual([stats.uid, stats.gid, stats.mode & 0o777], [uid, gid, 0o660])
+      }
+    }))
+
+  it.live.skipIf(isRoot)("says so when it may not be given away, and leaves no file", () =>
+    Effect.gen(function*() {
+      const directory = yield* Sockets.directory
+      const error = yield* refused(GrpcListener.unix(path.join(directory, "api.sock"), { uid: 0 }))
+      assert.strictEqual(error.reason, "PermissionDenied")
+      assert.deepStrictEqual(fs.readdirSync(directory), [])
+    }))
+})
+
 describe("a Unix socket that cannot be bound", () => {
   it.live("says so when the path is too long for the kernel, also with the private name beside it", () =>
     Effect.gen(function*() {
@@ -316,3 +419,24 @@ describe("a Unix socket that cannot be bound", () => {
 const nextTurn = Effect.callback<void>((resume) => {
   setImmediate(() => resume(Effect.void))
 })
+
+/** Looks from a thread of its own, without pause, whether the file is there. */
+const watch = (file: string) =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const counts = new Int32Array(new SharedArrayBuffer(8))
+      const code = `
+        const { workerData: { counts, file } } = require("node:worker_threads")
+        const { existsSync } = require("node:fs")
+        while (true) {
+          if (!existsSync(file)) Atomics.add(counts, 1, 1)
+          Atomics.add(counts, 0, 1)
+        }`
+      const watcher = new Worker(code, { eval: true, workerData: { counts, file } })
+      return {
+        watcher,
+        seen: { looks: () => Atomics.load(counts, 0), missing: () => Atomics.load(counts, 1) }
+      }
+    }),
+    ({ watcher }) => Effect.promise(() => watcher.terminate())
+  )

@@ -3,6 +3,7 @@ import * as grpc from "@grpc/grpc-js"
 import * as GrpcCall from "@lastcall/grpc/GrpcCall"
 import * as GrpcError from "@lastcall/grpc/GrpcError"
 import * as GrpcListener from "@lastcall/grpc/GrpcListener"
+import * as GrpcMetadata from "@lastcall/grpc/GrpcMetadata"
 import * as GrpcServer from "@lastcall/grpc/GrpcServer"
 import * as GrpcService from "@lastcall/grpc/GrpcService"
 import * as Context from "effect/Context"
@@ -293,7 +294,7 @@ describe("the context of a handler", () => {
           assert.strictEqual(path, "/lastcall.test.v1.EchoService/Say")
           assert.match(peer, /^127\.0\.0\.1:\d+$/)
           assert.isAbove(deadline, Date.now())
-          return { text: `${prefix}${text}${metadata.get("x-suffix")[0]}` }
+          return { text: `${prefix}${text}${GrpcMetadata.get(metadata, "x-suffix")}` }
         }),
         count: () => Stream.empty,
         sum: () => Effect.succeed({ total: 0 }),
@@ -335,6 +336,60 @@ describe("the context of a handler", () => {
       yield* EchoClient.say(client, "hello")
       assert.isTrue(Exit.hasInterrupts(child!.pollUnsafe()!))
     }))
+})
+
+describe("deadlines", () => {
+  it.live("a deadline that has passed interrupts the handler, after its client was told", () =>
+    Effect.gen(function*() {
+      const interrupted = yield* EchoServer.makeGate
+      const server = yield* EchoServer.make({ say: () => Effect.onInterrupt(Effect.never, () => interrupted.pass) })
+      const client = yield* EchoClient.make(server.target)
+      const error = yield* Effect.flip(EchoClient.say(client, "hello", { deadline: Date.now() + 100 }))
+      assert.strictEqual(error.code, grpc.status.DEADLINE_EXCEEDED)
+      yield* interrupted.reached
+      yield* interrupted.open
+      assert.deepInclude((yield* server.close).counts, { admitted: 1, failed: 1 })
+    }))
+
+  for (const timeout of ["99999999S", "700H", "99999999H"]) {
+    it.live(`a deadline that is longer than a timer of Node (${timeout}) has not passed at once`, () =>
+      Effect.gen(function*() {
+        let left = 0
+        const handler = Effect.map(GrpcCall.GrpcCall, ({ deadline }) => {
+          left = deadline - Date.now()
+          return { n: 1 }
+        })
+        const service = EchoServer.Echo.toLayer({
+          say: () => Effect.succeed({ text: "" }),
+          count: () => Stream.fromEffect(Effect.delay(handler, "20 millis")),
+          sum: () => Effect.succeed({ total: 0 }),
+          chat: () => Stream.empty
+        })
+        const server = yield* GrpcServer.make("api", {
+          services: [EchoServer.Echo],
+          listen: [GrpcListener.tcp({ port: 0, host: "127.0.0.1" })]
+        }).pipe(Effect.provide(service))
+        const address = server.addresses()[0]!
+        const session = yield* EchoClient.session(address._tag === "Tcp" ? address.port : 0)
+        const stream = session.request({
+          ":method": "POST",
+          ":path": EchoClient.countPath,
+          "content-type": "application/grpc",
+          "grpc-timeout": timeout,
+          te: "trailers"
+        })
+        const status = yield* Effect.callback<string>((resume) => {
+          stream.on("response", (headers) => {
+            if (headers["grpc-status"] !== undefined) resume(Effect.succeed(String(headers["grpc-status"])))
+          })
+          stream.on("trailers", (trailers) => resume(Effect.succeed(String(trailers["grpc-status"]))))
+          stream.resume()
+          stream.end(EchoClient.emptyMessage)
+        })
+        assert.strictEqual(status, "0")
+        assert.isAbove(left, 24 * 24 * 3_600_000)
+      }))
+  }
 })
 
 describe("services", () => {

@@ -5,7 +5,10 @@ import { falsifiable, type Seed, simulate } from "../simulation.ts"
 import { factsOf } from "./Facts.ts"
 import type { Kernel } from "./kernel.ts"
 import { observe } from "./Observation.ts"
+import * as OneProcess from "./OneProcess.ts"
 import * as OneStop from "./OneStop.ts"
+import * as Process from "./Process.ts"
+import * as ProcessTree from "./ProcessTree.ts"
 import * as SameMoment from "./SameMoment.ts"
 import * as Scenario from "./Scenario.ts"
 import * as SharedBudget from "./SharedBudget.ts"
@@ -49,7 +52,16 @@ const ofSameMoment = SameMoment.laws.map((law) =>
   })
 )
 
-export const properties: ReadonlyArray<Property> = [...ofOneStop, ...ofSameMoment, ...ofSharedBudget]
+const ofOneProcess = OneProcess.laws.map(({ check, name }) =>
+  property({
+    name,
+    input: ProcessTree.arbitrary,
+    holds: (kernel, scenario, seed) =>
+      falsifiable(Effect.map(simulate(seed, Process.observe(kernel, scenario, seed !== undefined)), check))
+  })
+)
+
+export const properties: ReadonlyArray<Property> = [...ofOneStop, ...ofSameMoment, ...ofSharedBudget, ...ofOneProcess]
 
 /** Both modes: the default scheduler, and one that is shuffled by a seed among the inputs. */
 export const modes = {

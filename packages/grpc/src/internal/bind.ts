@@ -1,7 +1,8 @@
 /** Binding a `net.Server` to its listener's address, and giving the address back. */
 import * as Effect from "effect/Effect"
-import type { AddressInfo, Server } from "node:net"
+import type { AddressInfo, ListenOptions, Server } from "node:net"
 import { type Address, type GrpcListener, GrpcListenerError, type Reason, type Tcp } from "../GrpcListener.ts"
+import { bindFd, bindSystemd } from "./inheritedSocket.ts"
 import { bindUnix } from "./unixSocket.ts"
 
 /** A bound listener. `release` frees the address at once; it is synchronous and harmless to repeat. */
@@ -33,7 +34,7 @@ export const listenerError = (listener: GrpcListener, cause: unknown): GrpcListe
  */
 export const listen = (
   server: Server,
-  options: { readonly port: number; readonly host?: string } | { readonly path: string },
+  options: ListenOptions | { readonly fd: number },
   toError: (cause: unknown) => GrpcListenerError
 ): Effect.Effect<void, GrpcListenerError> =>
   Effect.callback((resume) => {
@@ -60,26 +61,52 @@ export const listen = (
     })
   })
 
-const bindTcp = (server: Server, listener: Tcp, restore: Restore): Effect.Effect<Bound, GrpcListenerError> =>
-  Effect.map(
-    // Resolving the host may take long.
+/** Node 23.0 does not know the option, and would bind the port for itself. */
+const hasReusePort = !process.versions.node.startsWith("23.0.")
+
+const isNotSupported = (cause: unknown): boolean =>
+  ["ENOTSUP", "EOPNOTSUPP", "ENOPROTOOPT"].includes((cause as { readonly code?: string }).code ?? "")
+
+const bindTcp = (server: Server, listener: Tcp, restore: Restore): Effect.Effect<Bound, GrpcListenerError> => {
+  const { host, port, reusePort } = listener
+  const notSupported = () =>
+    new GrpcListenerError({
+      reason: "NotSupported",
+      listener,
+      detail: "this platform or version of Node cannot share a port (reusePort)"
+    })
+  if (reusePort && !hasReusePort) return Effect.fail(notSupported())
+  // Resolving the host may take long.
+  return Effect.map(
     restore(listen(
       server,
-      listener.host === undefined ? { port: listener.port } : { port: listener.port, host: listener.host },
-      (cause) => listenerError(listener, cause)
+      { port, ...(host === undefined ? {} : { host }), ...(reusePort ? { reusePort } : {}) },
+      (cause) => reusePort && isNotSupported(cause) ? notSupported() : listenerError(listener, cause)
     )),
     () => {
       const { address, port } = server.address() as AddressInfo
       return { address: { _tag: "Tcp", host: address, port }, release: () => server.close() }
     }
   )
+}
 
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+/** Makes a part of an uninterruptible effect interruptible. */
+export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** The caller is not interruptible, so that what is bound is not lost; `restore` makes the parts that may wait so. */
 export const bind = (
   server: Server,
   listener: GrpcListener,
   restore: Restore
-): Effect.Effect<Bound, GrpcListenerError> =>
-  listener._tag === "Tcp" ? bindTcp(server, listener, restore) : bindUnix(server, listener)
+): Effect.Effect<Bound, GrpcListenerError> => {
+  switch (listener._tag) {
+    case "Tcp":
+      return bindTcp(server, listener, restore)
+    case "Unix":
+      return bindUnix(server, listener)
+    case "Fd":
+      return bindFd(server, listener, listener.fd)
+    case "Systemd":
+      return bindSystemd(server, listener)
+  }
+}

@@ -9,14 +9,25 @@ import { type ConnectionInjector, type Server, ServerCredentials } from "@grpc/g
 import type { Clock } from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as net from "node:net"
-import * as tls from "node:tls"
-import { type GrpcCredentials, toTlsOptions } from "../GrpcCredentials.ts"
+import type * as tls from "node:tls"
+import type { GrpcCredentials, GrpcCredentialsError, Tls } from "../GrpcCredentials.ts"
+import * as GrpcPeer from "../GrpcPeer.ts"
+import * as TlsServer from "./tlsServer.ts"
 
 export interface Connections {
-  /** A `net.Server` or `tls.Server` whose connections become ours. */
-  readonly makeServer: (credentials: GrpcCredentials) => net.Server
+  /**
+   * A `net.Server` or `tls.Server` whose connections become ours. Waits for the first of a stream of credentials, until
+   * `goaway`: `undefined`. `name` is the listener in words.
+   */
+  readonly makeServer: (
+    credentials: GrpcCredentials,
+    name: string
+  ) => Effect.Effect<net.Server | undefined, GrpcCredentialsError>
   /** Accepts the connections that wait in the listeners' queues: closing a listener would reset them. */
   readonly acceptWaiting: Effect.Effect<void>
   /** One GOAWAY on every connection, also on those whose handshake ends later. Idempotent. */
@@ -33,8 +44,8 @@ export interface Connections {
 const lingerMillis = 300
 /** How long a TLS handshake that is pending when the drain begins may go on. */
 const lateHandshakeMillis = 1_000
-/** How long any TLS handshake may take; Node's default is two minutes. */
-const handshakeMillis = 10_000
+/** How long the end of the streams of credentials is waited for, once the server has stopped. */
+const updatesMillis = 1_000
 
 /** As long as the longest queue of a listener, Node's default backlog. */
 const maxAcceptTurns = 511
@@ -44,7 +55,27 @@ interface Connection {
   finishedAt: number | undefined
 }
 
-export const make = (server: Server, clock: Clock): Connections => {
+export const make = Effect.fnUntraced(function*(
+  server: Server,
+  clock: Clock
+): Effect.fn.Return<Connections, never, Scope.Scope> {
+  const runFork = Effect.runForkWith(yield* Effect.context<never>())
+  /** The streams of credentials that are read. Released after the stop, which the caller adds to the scope later. */
+  const updates = yield* Effect.acquireRelease(
+    Effect.sync(() => new Set<Fiber.Fiber<void>>()),
+    (fibers) =>
+      Effect.raceFirst(
+        Effect.suspend(() => Fiber.interruptAll(fibers)),
+        Effect.sleep(Duration.millis(updatesMillis))
+      )
+  )
+  const forkUpdates = (effect: Effect.Effect<void>): Fiber.Fiber<void> => {
+    const fiber = runFork(effect)
+    updates.add(fiber)
+    fiber.addObserver(() => updates.delete(fiber))
+    return fiber
+  }
+
   const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
   /** Sockets as accepted, each removed by its `close`. Under TLS the secured socket of `sessions` lies on top of one. */
   const accepted = new Set<net.Socket>()
@@ -54,6 +85,7 @@ export const make = (server: Server, clock: Clock): Connections => {
   let acceptedEver = 0
   let injector: ConnectionInjector | undefined
   let goneAwayAt: number | undefined
+  const goneAway = Latch.makeUnsafe(false)
 
   const own = (socket: net.Socket): void => {
     acceptedEver++
@@ -88,9 +120,25 @@ export const make = (server: Server, clock: Clock): Connections => {
     late.destroy()
   }
 
+  /** Whether the policy lets the peer in. */
+  const isAllowed = ({ client }: Tls, name: string, socket: tls.TLSSocket): boolean => {
+    if (client._tag === "AnyClient" || client.allow === undefined) return true
+    let who = "a client"
+    try {
+      const peer = GrpcPeer.fromCertificate(socket.getPeerX509Certificate()!)
+      who = GrpcPeer.describe(peer)
+      if (client.allow(peer)) return true
+      runFork(Effect.logWarning(`${name}: ${who} is not let in`))
+    } catch (cause) {
+      runFork(Effect.logError(`${name}: ${who} is not let in, the policy threw`, cause))
+    }
+    return false
+  }
+
   const goaway = (): void => {
     if (goneAwayAt !== undefined) return
     goneAwayAt = now()
+    goneAway.openUnsafe()
     // `destroy` closes each session gracefully: one GOAWAY(last stream), and what is in flight goes on. `drain` would do
     // the same but holds the server in a timer for its grace time.
     injector?.destroy()
@@ -141,20 +189,30 @@ export const make = (server: Server, clock: Clock): Connections => {
       for (const { socket } of sessions) socket.destroy()
       destroyAll(accepted)
     },
-    makeServer(credentials) {
+    makeServer(credentials, name) {
       if (credentials._tag === "Insecure") {
-        return net.createServer({ noDelay: true }, (socket) => {
-          own(socket)
-          inject(socket)
-        })
+        return Effect.sync(() =>
+          net.createServer({ noDelay: true }, (socket) => {
+            own(socket)
+            inject(socket)
+          })
+        )
       }
-      return tls.createServer({ ...toTlsOptions(credentials), noDelay: true, handshakeTimeout: handshakeMillis })
-        .on("connection", own)
-        .on("secureConnection", inject)
-        .on("tlsClientError", ignore)
+      const make = Effect.map(TlsServer.make(credentials, name, forkUpdates), (server) =>
+        server
+          .on("connection", own)
+          .on("secureConnection", (socket) => {
+            if (isAllowed(credentials, name, socket)) inject(socket)
+            else socket.destroy()
+          })
+          // Node reports a handshake that took too long, and leaves its connection open.
+          .on("tlsClientError", (_, socket) => socket.destroy()))
+      return Stream.isStream(credentials.client.source)
+        ? Effect.raceFirst(make, Effect.as(goneAway.await, undefined))
+        : make
     }
   }
-}
+})
 
 /** A turn of the event loop: I/O that is ready is handled, time does not pass. */
 const turn: Effect.Effect<void> = Effect.callback((resume) => {

@@ -46,6 +46,8 @@ const fromDescMethod = (service: DescService, method: DescMethod): Codec => {
     responseStream: methodKind === "server_streaming" || methodKind === "bidi_streaming",
     deserialize: (bytes) => fromBinary(input, bytes),
     serialize(message) {
+      // `create` takes undefined for an empty message: a handler that forgot its response must not succeed.
+      if (typeof message !== "object" || message === null) throw new TypeError(`${output.typeName} is an object`)
       const bytes = toBinary(
         output,
         isMessage(message, output) ? message : create(output, message as Record<string, unknown>)

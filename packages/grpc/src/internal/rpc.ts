@@ -4,7 +4,7 @@
  * It speaks to grpc-js on the level of an interceptor: messages as bytes, one read at a time, a callback for each write.
  * The RPC ends when its handler has ended, finalizers included, and its call is over on the wire.
  */
-import { type Metadata, type ServerInterceptingCallInterface, status } from "@grpc/grpc-js"
+import { Metadata, type ServerInterceptingCallInterface, status } from "@grpc/grpc-js"
 import type { Entry, Outcome } from "@lastcall/core/InFlight"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
@@ -14,8 +14,11 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
+import type { PeerCertificate } from "node:tls"
 import { GrpcCall } from "../GrpcCall.ts"
 import * as GrpcError from "../GrpcError.ts"
+import * as GrpcMetadata from "../GrpcMetadata.ts"
+import * as GrpcPeer from "../GrpcPeer.ts"
 import type { Method } from "../GrpcService.ts"
 import * as Status from "./status.ts"
 
@@ -23,6 +26,10 @@ import * as Status from "./status.ts"
 export interface MethodRuntime {
   readonly method: Method
   readonly context: Context.Context<never>
+  /** What runs around the handler; `undefined` if nothing does. */
+  readonly middleware: ((rpc: Effect.Effect<unknown, unknown>) => Effect.Effect<unknown, unknown>) | undefined
+  /** Of a message, in bytes; `Infinity` if any size may be sent. */
+  readonly maxSend: number
   /** Logs what the client must not see. */
   readonly logDefect: (path: string, cause: Cause.Cause<unknown>) => void
 }
@@ -61,6 +68,12 @@ export class Rpc implements Listener, Cut {
   private isWireOver = false
   private outcome: Outcome = "failed"
 
+  /** Headers that were added and have not gone out; `undefined` once they have. */
+  private headers: Metadata | null | undefined = null
+  private trailers: Metadata | undefined
+  receivedBytes = 0
+  sentBytes = 0
+
   private unaryRequest: Buffer | undefined
 
   private requests: Array<unknown> = []
@@ -96,6 +109,7 @@ export class Rpc implements Listener, Cut {
 
   onReceiveMessage(message: Buffer): void {
     this.isReading = false
+    this.receivedBytes += message.byteLength
     if (this.runtime.method.requestStream) return this.receive(message)
     if (this.unaryRequest !== undefined) return this.reject(status.UNIMPLEMENTED, "more than one request message")
     this.unaryRequest = message
@@ -139,31 +153,18 @@ export class Rpc implements Listener, Cut {
       effect = method.responseStream
         ? Stream.runForEachArray(handled as Stream.Stream<unknown, unknown>, (chunk) => this.write(chunk, 0))
         : handled as Effect.Effect<unknown, unknown>
+      if (this.runtime.middleware !== undefined) effect = this.runtime.middleware(effect)
     } catch (defect) {
       effect = Effect.die(defect)
     }
-    const fiber = Effect.runForkWith(Context.add(context, GrpcCall, this.callInfo()))(Effect.scoped(effect))
+    const fiber = Effect.runForkWith(
+      Context.add(context, GrpcCall, new CallInfo(this.runtime.method.path, this.call, this, this.metadata!))
+    )(Effect.scoped(effect))
     const exit = fiber.pollUnsafe()
     if (exit !== undefined) return this.finish(exit)
     this.fiber = fiber
     fiber.addObserver((exit) => this.finish(exit))
     if (this.isWireOver || this.isStopping) fiber.interruptUnsafe()
-  }
-
-  private callInfo(): GrpcCall["Service"] {
-    const { call } = this
-    const deadline = call.getDeadline()
-    return {
-      path: this.runtime.method.path,
-      metadata: this.metadata!,
-      deadline: typeof deadline === "number" ? deadline : deadline.getTime(),
-      get peer() {
-        return call.getPeer()
-      },
-      get peerCertificate() {
-        return call.getAuthContext().sslPeerCertificate
-      }
-    }
   }
 
   private finish(exit: Exit.Exit<unknown, unknown>): void {
@@ -191,16 +192,52 @@ export class Rpc implements Listener, Cut {
         this.send(Status.internalError)
         return false
       }
-      this.call.sendMessage(message, ignore)
+      if (message.byteLength > this.runtime.maxSend) {
+        this.send(Status.fromError(tooLarge(message.byteLength, this.runtime.maxSend)))
+        return false
+      }
+      this.sendMessage(message, ignore)
     }
     this.send(Status.ok)
     return true
   }
 
+  private sendMessage(message: Buffer, flushed: () => void): void {
+    this.sendHeaders()
+    this.sentBytes += message.byteLength
+    this.call.sendMessage(message, flushed)
+  }
+
+  sendHeaders(): boolean {
+    if (this.headers === undefined || this.isAnswered || this.isWireOver) return false
+    const headers = this.headers
+    this.headers = undefined
+    this.call.sendMetadata(headers ?? new Metadata())
+    return true
+  }
+
+  addHeaders(metadata: GrpcMetadata.GrpcMetadata): boolean {
+    if (this.headers === undefined || this.isAnswered || this.isWireOver) return false
+    this.headers ??= new Metadata()
+    this.headers.merge(GrpcMetadata.toGrpcJs(metadata))
+    return true
+  }
+
+  addTrailers(metadata: GrpcMetadata.GrpcMetadata): boolean {
+    if (this.isAnswered || this.isWireOver) return false
+    this.trailers ??= new Metadata()
+    this.trailers.merge(GrpcMetadata.toGrpcJs(metadata))
+    return true
+  }
+
   private send(status: Status.Status): void {
     if (this.isAnswered || this.isWireOver) return
+    // Headers that were added and not sent: a status without them would lose them.
+    if (this.headers !== undefined && this.headers !== null) this.sendHeaders()
     this.isAnswered = true
-    this.call.sendStatus(status)
+    if (this.trailers === undefined) return this.call.sendStatus(status)
+    this.trailers.merge(status.metadata)
+    this.call.sendStatus({ ...status, metadata: this.trailers })
   }
 
   /** Refuses a request that no handler will see. */
@@ -297,7 +334,7 @@ export class Rpc implements Listener, Cut {
 
   // Responses
 
-  private write(chunk: NonEmptyReadonlyArray<unknown>, from: number): Effect.Effect<void> {
+  private write(chunk: NonEmptyReadonlyArray<unknown>, from: number): Effect.Effect<void, GrpcError.GrpcError> {
     for (let i = from; i < chunk.length; i++) {
       if (this.isWireOver) return Effect.never
       if (this.unflushed >= maxUnflushed || this.unflushedBytes >= maxUnflushedBytes) {
@@ -305,9 +342,10 @@ export class Rpc implements Listener, Cut {
       }
       const message = this.runtime.method.serialize(chunk[i])
       const size = message.byteLength
+      if (size > this.runtime.maxSend) return Effect.fail(tooLarge(size, this.runtime.maxSend))
       this.unflushed++
       this.unflushedBytes += size
-      this.call.sendMessage(message, () => this.flushed(size))
+      this.sendMessage(message, () => this.flushed(size))
     }
     return Effect.void
   }
@@ -327,6 +365,62 @@ export class Rpc implements Listener, Cut {
       this.awaitingRoom = undefined
     })
   })
+}
+
+const tooLarge = (size: number, max: number): GrpcError.GrpcError =>
+  GrpcError.resourceExhausted(`the response message has ${size} bytes, and at most ${max} are sent`)
+
+/** The RPC as its handler sees it: one small object, its members on the prototype. */
+class CallInfo {
+  readonly path: string
+  private readonly call: ServerInterceptingCallInterface
+  private readonly rpc: Rpc
+  private readonly received: Metadata
+  private converted: GrpcMetadata.GrpcMetadata | undefined
+  private identity: GrpcPeer.GrpcPeer | undefined
+
+  constructor(path: string, call: ServerInterceptingCallInterface, rpc: Rpc, received: Metadata) {
+    this.path = path
+    this.call = call
+    this.rpc = rpc
+    this.received = received
+  }
+
+  get metadata(): GrpcMetadata.GrpcMetadata {
+    return this.converted ??= GrpcMetadata.fromGrpcJs(this.received)
+  }
+  get deadline(): number {
+    const deadline = this.call.getDeadline()
+    return typeof deadline === "number" ? deadline : deadline.getTime()
+  }
+  get authority(): string {
+    return this.call.getHost()
+  }
+  get peer(): string {
+    return this.call.getPeer()
+  }
+  get peerCertificate(): PeerCertificate | undefined {
+    return this.call.getAuthContext().sslPeerCertificate
+  }
+  get peerIdentity(): GrpcPeer.GrpcPeer | undefined {
+    const raw = this.identity === undefined ? this.peerCertificate?.raw : undefined
+    return raw === undefined ? this.identity : this.identity = GrpcPeer.fromCertificate(raw)
+  }
+  receivedBytes(): number {
+    return this.rpc.receivedBytes
+  }
+  sentBytes(): number {
+    return this.rpc.sentBytes
+  }
+  addHeaders(metadata: GrpcMetadata.GrpcMetadata): boolean {
+    return this.rpc.addHeaders(metadata)
+  }
+  sendHeaders(): boolean {
+    return this.rpc.sendHeaders()
+  }
+  addTrailers(metadata: GrpcMetadata.GrpcMetadata): boolean {
+    return this.rpc.addTrailers(metadata)
+  }
 }
 
 const requestUnreadable = "the request cannot be read"

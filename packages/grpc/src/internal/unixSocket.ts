@@ -72,7 +72,7 @@ const check = Effect.fnUntraced(function*(listener: Unix): Effect.fn.Return<Stat
   if (existing !== undefined && !existing.isSocket()) {
     return yield* fail(listener, "NotASocket", "the path is taken by something that is not a socket")
   }
-  if (existing !== undefined && (yield* isLive(listener))) {
+  if (existing !== undefined && !listener.takeover && (yield* isLive(listener))) {
     return yield* fail(listener, "AddressInUse", "another process listens there")
   }
   return existing
@@ -105,10 +105,14 @@ const link = (from: string, to: string): Promise<boolean> =>
     return Promise.reject(cause)
   }).then(() => true, (cause) => code(cause) === "EEXIST" ? false : Promise.reject(cause))
 
-/** Puts the bound socket at its path. `link` decides between two starters in one atomic step. */
+/**
+ * Puts the bound socket at its path, in one atomic step. `link` decides between two starters; `rename` takes the place of
+ * whoever is there.
+ */
 const publish = Effect.fnUntraced(function*(listener: Unix, from: string): Effect.fn.Return<void, GrpcListenerError> {
   while (true) {
     const stale = yield* check(listener)
+    if (listener.takeover) return yield* attempt(listener, () => fs.rename(from, listener.path))
     if (stale !== undefined) yield* attempt(listener, async () => removeStale(listener.path, stale))
     const linked = yield* attempt(listener, () => link(from, listener.path))
     if (linked) return
@@ -134,6 +138,10 @@ export const bindUnix = (server: net.Server, listener: Unix): Effect.Effect<Boun
     const bindName = privateName(listener.path)
     yield* listen(server, { path: bindName }, (cause) => listenerError(listener, cause))
     const mine = yield* attempt(listener, () => fs.lstat(bindName))
+    const { gid, uid } = listener
+    if (uid !== undefined || gid !== undefined) {
+      yield* attempt(listener, () => fs.chown(bindName, uid ?? -1, gid ?? -1))
+    }
     if (listener.mode !== undefined) {
       const mode = listener.mode
       yield* attempt(listener, () => fs.chmod(bindName, mode))

@@ -1,0 +1,31 @@
+/** The process of one server: listens, and answers what the benchmark asks over IPC. */
+import type { Answer, Question, Serve, ServerSpec } from "../ServerSpec.ts"
+
+const spec = JSON.parse(process.argv[2]!) as ServerSpec
+const say = (answer: Answer): void => void process.send!(answer)
+const cpuMicros = (): number => {
+  const { system, user } = process.cpuUsage()
+  return system + user
+}
+
+const { serve } = await import(`./${spec.library}.ts`) as { readonly serve: Serve }
+const served = await serve(spec)
+say({ _tag: "Listening", at: served.at, millis: performance.now(), cpuMicros: cpuMicros() })
+
+process.on("disconnect", () => process.exit())
+process.on("message", async (question: Question) => {
+  switch (question) {
+    case "sample":
+      return say({ _tag: "Sample", cpuMicros: cpuMicros() })
+    case "heap":
+      globalThis.gc!()
+      globalThis.gc!()
+      return say({ _tag: "Heap", bytes: process.memoryUsage().heapUsed })
+    case "stop":
+    case "interrupt": {
+      const start = performance.now()
+      await served.stop(question === "interrupt")
+      return say({ _tag: "Stopped", millis: performance.now() - start })
+    }
+  }
+})

@@ -1,0 +1,177 @@
+import { assert, it } from "@effect/vitest"
+import * as InFlight from "@lastcall/core/InFlight"
+import * as Lifecycle from "@lastcall/core/Lifecycle"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as TestClock from "effect/testing/TestClock"
+import * as Program from "./program.ts"
+
+const drainedAt = (lines: ReadonlyArray<string>, name = "api") =>
+  Number(lines.find((line) => line.endsWith(` ${name} drains`))?.split(" ")[0])
+
+it.effect("the end is announced to all at once, before anything drains, and the drain delay passes once for all", () =>
+  Effect.gen(function*() {
+    const { launch, lines, resource } = yield* Program.make
+    const app = Lifecycle.sequence([resource("api"), resource("admin"), resource("jobs", { drainDelay: "5 seconds" })])
+    const { interrupt, report } = yield* launch(app, { drainDelay: "2 seconds" })
+    yield* interrupt
+    assert.deepStrictEqual(lines.slice(0, 3).toSorted(), ["0 admin announces", "0 api announces", "0 jobs announces"])
+    assert.deepStrictEqual(lines.slice(3), [
+      "2000 api drains",
+      "2000 api released",
+      "2000 admin drains",
+      "2000 admin released",
+      "2000 jobs drains",
+      "2000 jobs released"
+    ])
+    assert.deepStrictEqual({ ...report().durations }, { drainDelay: 2000, closing: 0, total: 2000 })
+  }))
+
+it.effect("everything is served during the drain delay", () =>
+  Effect.gen(function*() {
+    const { launch, resource } = yield* Program.make
+    const inFlight = yield* InFlight.make
+    const { end, fiber, report } = yield* launch(resource("api", { inFlight }), { drainDelay: "2 seconds" })
+    fiber.interruptUnsafe()
+    yield* TestClock.adjust(1999)
+    assert.strictEqual(yield* InFlight.run(inFlight, "work", Effect.succeed("served")), "served")
+    yield* end
+    assert.strictEqual(report().resources[0]?.counts.succeeded, 1)
+  }))
+
+it.effect("57: the drain delay ends early after a quiet period", () =>
+  Effect.gen(function*() {
+    const { launch, lines, resource } = yield* Program.make
+    const options = { drainDelay: "10 seconds", quietPeriod: "1 second" } as const
+    const { interrupt } = yield* launch(resource("api", { inFlight: yield* InFlight.make }), options)
+    yield* TestClock.adjust("5 seconds")
+    yield* interrupt
+    assert.strictEqual(drainedAt(lines), 6_000)
+  }))
+
+it.effect("57: what came before the announcement does not shorten the quiet period", () =>
+  Effect.gen(function*() {
+    const { launch, lines, resource } = yield* Program.make
+    const inFlight = yield* InFlight.make
+    const options = { drainDelay: "10 seconds", quietPeriod: "1 second" } as const
+    const { interrupt } = yield* launch(resource("api", { inFlight }), options)
+    yield* InFlight.run(inFlight, "work", Effect.void)
+    yield* TestClock.adjust("900 millis")
+    yield* interrupt
+    assert.strictEqual(drainedAt(lines), 1_900)
+  }))
+
+it.effect("57: new work to any resource extends the quiet period", () =>
+  Effect.gen(function*() {
+    const { launch, lines, resource } = yield* Program.make
+    const admin = yield* InFlight.make
+    const app = Layer.provide(
+      resource("api", { inFlight: yield* InFlight.make }),
+      resource("admin", { inFlight: admin })
+    )
+    const { end, fiber } = yield* launch(app, { drainDelay: "10 seconds", quietPeriod: "1 second" })
+    fiber.interruptUnsafe()
+    for (let i = 0; i < 3; i++) {
+      yield* TestClock.adjust("900 millis")
+      yield* InFlight.run(admin, "work", Effect.void)
+    }
+    yield* end
+    assert.strictEqual(drainedAt(lines), 2_700 + 1_000)
+  }))
+
+it.effect("57: traffic that never ends extends the drain delay no further than its cap", () =>
+  Effect.gen(function*() {
+    const { launch, lines, resource } = yield* Program.make
+    const inFlight = yield* InFlight.make
+    const { end, fiber } = yield* launch(resource("api", { inFlight }), {
+      drainDelay: "3 seconds",
+      quietPeriod: "1 second"
+    })
+    const traffic = yield* Effect.forkChild(
+      Effect.forever(Effect.andThen(Effect.ignore(InFlight.run(inFlight, "work", Effect.void)), Effect.sleep(500)))
+    )
+    fiber.interruptUnsafe()
+    yield* end
+    traffic.interruptUnsafe()
+    assert.strictEqual(drainedAt(lines), 3_000)
+  }))
+
+it.effect("an escalation ends the drain delay", () =>
+  Effect.gen(function*() {
+    const { launch, lines, resource } = yield* Program.make
+    const { end, fiber, lifecycle } = yield* launch(resource("api"), { drainDelay: "5 seconds" })
+    fiber.interruptUnsafe()
+    yield* TestClock.adjust("1 second")
+    yield* lifecycle.escalate
+    yield* end
+    assert.strictEqual(drainedAt(lines), 1_000)
+  }))
+
+it.effect("a process that was never ready does not wait for the drain delay", () =>
+  Effect.gen(function*() {
+    const { launch, lines, resource } = yield* Program.make
+    const { interrupt } = yield* launch(resource("api"), { drainDelay: "5 seconds", warmUp: Effect.never })
+    yield* TestClock.adjust("1 second")
+    yield* interrupt
+    assert.deepStrictEqual(lines, ["1000 api announces", "1000 api drains", "1000 api released"])
+  }))
+
+it.effect("an announcement that never ends delays the drain by a second, or by the drain delay if that is longer", () =>
+  Effect.gen(function*() {
+    const { launch, lines, resource } = yield* Program.make
+    const api = resource("api", { announce: Program.deafForEver })
+    const one = yield* launch(Layer.fresh(api))
+    yield* one.interrupt
+    assert.strictEqual(drainedAt(lines), 1_000)
+    const other = yield* launch(Layer.fresh(api), { drainDelay: "3 seconds" })
+    yield* other.interrupt
+    assert.strictEqual(drainedAt(lines), 1_000 + 3_000)
+  }))
+
+it.effect("an announcement that dies is in the report, and delays nothing", () =>
+  Effect.gen(function*() {
+    const { launch, resource } = yield* Program.make
+    const { interrupt, report } = yield* launch(resource("api", { announce: Effect.die("no announcement") }))
+    yield* interrupt
+    assert.strictEqual(report().durations.total, 0)
+    assert.match(report().resources[0]!.failures[0]!, /^announce: .*no announcement/)
+  }))
+
+it.effect("a drain delay longer than the budget is cut, and keeps the reserve back", () =>
+  Effect.gen(function*() {
+    const { launch, resource } = yield* Program.make
+    const { interrupt, report } = yield* launch(resource("api", { drain: Effect.never }), {
+      budget: "5 seconds",
+      reserve: "1 second",
+      drainDelay: "1 minute"
+    })
+    yield* interrupt
+    assert.deepStrictEqual({ ...report().durations }, { drainDelay: 4_000, closing: 0, total: 4_000 })
+  }))
+
+it.effect("a resource that is made while the process stops is told at once, and stops with the others", () =>
+  Effect.gen(function*() {
+    const { launch, lines, resource, say } = yield* Program.make
+    const late = Effect.gen(function*() {
+      const scope = yield* Effect.scope
+      yield* Effect.forkScoped(Effect.gen(function*() {
+        yield* Lifecycle.awaitDraining
+        yield* say("made late")
+        yield* Layer.buildWithScope(resource("late", { drain: Effect.sleep("1 second") }), scope)
+      }))
+    })
+    const app = Layer.provide(resource("api", { drain: Effect.sleep("3 seconds") }), Layer.effectDiscard(late))
+    const { interrupt, report } = yield* launch(app, { drainDelay: "1 second" })
+    yield* interrupt
+    assert.deepStrictEqual(lines, [
+      "0 api announces",
+      "1000 made late",
+      "1000 late announces",
+      "1000 late serves",
+      "1000 api drains",
+      "4000 api released",
+      "4000 late drains",
+      "5000 late released"
+    ])
+    assert.deepStrictEqual(report().resources.map(({ name }) => name), ["api", "late"])
+  }))

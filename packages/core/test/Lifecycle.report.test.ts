@@ -1,0 +1,210 @@
+import { assert, it } from "@effect/vitest"
+import * as InFlight from "@lastcall/core/InFlight"
+import * as Lifecycle from "@lastcall/core/Lifecycle"
+import type { StopEvent } from "@lastcall/core/StopEvent"
+import * as StopEvents from "@lastcall/core/StopEvent"
+import { ProcessReport, renderProcess } from "@lastcall/core/StopReport"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
+import * as Program from "./program.ts"
+
+/** One that ends, one that is forced, one that ends: stopped after 1 s, 2.5 s and 3.5 s. */
+const threeResources = Effect.gen(function*() {
+  const program = yield* Program.make
+  const aSecond = { drain: Effect.sleep("1 second") }
+  const app = Lifecycle.sequence([
+    program.resource("a", aSecond),
+    program.resource("b", { ...Program.stuck, grace: "1 second", forceTimeout: "500 millis" }),
+    program.resource("c", aSecond)
+  ])
+  return { ...program, app }
+})
+
+it.effect("66: the report says what happened, per resource and in the order of stopping", () =>
+  Effect.gen(function*() {
+    const { app, launch } = yield* threeResources
+    const { interrupt, report } = yield* launch(app, { drainDelay: "2 seconds" })
+    yield* TestClock.adjust("1 minute")
+    yield* interrupt
+    assert.strictEqual(report().outcome, "forced")
+    assert.strictEqual(report().startedAt, 60_000)
+    assert.deepStrictEqual({ ...report().durations }, { drainDelay: 2_000, closing: 3_500, total: 5_500 })
+    assert.deepStrictEqual(
+      report().resources.map((
+        { durations, forcedBy, name, startedAt }
+      ) => [name, startedAt, durations.total, forcedBy]),
+      [["a", 62_000, 1_000, undefined], ["b", 63_000, 1_500, "grace"], ["c", 64_500, 1_000, undefined]]
+    )
+  }))
+
+it.effect("66: a report of a process goes through JSON and back", () =>
+  Effect.gen(function*() {
+    const { app, launch } = yield* threeResources
+    const { interrupt, report } = yield* launch(app)
+    yield* interrupt
+    const codec = Schema.toCodecJson(ProcessReport)
+    const json = JSON.stringify(yield* Schema.encodeEffect(codec)(report()))
+    const decoded = yield* Schema.decodeUnknownEffect(codec)(JSON.parse(json))
+    assert.instanceOf(decoded, ProcessReport)
+    assert.deepStrictEqual(decoded, report())
+  }))
+
+it.effect("66: a report of a process reads as a line for it, and one for each resource", () =>
+  Effect.gen(function*() {
+    const { app, launch } = yield* threeResources
+    const { interrupt, report } = yield* launch(app)
+    yield* interrupt
+    assert.strictEqual(
+      renderProcess(report()),
+      "was forced to stop in 3s 500ms\n" +
+        "  a stopped gracefully in 1s: 0 admitted\n" +
+        "  b was forced to stop (grace) in 1s 500ms: 0 admitted\n" +
+        "  c stopped gracefully in 1s: 0 admitted"
+    )
+  }))
+
+it.effect("69: what was admitted, over the process, is what ended in one way or another", () =>
+  Effect.gen(function*() {
+    const { launch, resource } = yield* Program.make
+    const [api, admin] = [yield* InFlight.make, yield* InFlight.make]
+    const work = <A, E>(inFlight: InFlight.InFlight, kind: string, effect: Effect.Effect<A, E>) =>
+      Effect.forkDetach(Effect.exit(InFlight.run(inFlight, kind, effect)), { startImmediately: true })
+    const app = Lifecycle.sequence([resource("api", { inFlight: api }), resource("admin", { inFlight: admin })])
+    const { end, fiber, report } = yield* launch(app, { grace: "2 seconds", forceTimeout: "1 second" })
+    yield* work(api, "fits", Effect.sleep("1 second"))
+    yield* work(api, "fails", Effect.fail("no"))
+    yield* work(api, "hangs", Effect.never)
+    yield* work(admin, "deaf", Program.deafForEver)
+    fiber.interruptUnsafe()
+    yield* TestClock.adjust("1 second")
+    yield* work(api, "late", Effect.void)
+    yield* end
+    const counts = Object.fromEntries(report().resources.map(({ counts, name }) => [name, { ...counts }]))
+    const none = { admitted: 0, succeeded: 0, failed: 0, interrupted: 0, destroyed: 0, abandoned: 0, refused: 0 }
+    assert.deepStrictEqual(counts, {
+      api: { ...none, admitted: 3, succeeded: 1, failed: 1, interrupted: 1, refused: 1 },
+      admin: { ...none, admitted: 1, abandoned: 1 }
+    })
+  }))
+
+it.effect("67: the events of a resource come in the order of its phases, and the resources in the order of stopping", () =>
+  Effect.gen(function*() {
+    const { app, launch } = yield* threeResources
+    const events: Array<string> = []
+    const told: Array<string> = []
+    const { end, fiber, lifecycle } = yield* launch(app, {
+      onEvent: ({ _tag, at, resource }) => Effect.sync(() => told.push(`${at} ${resource} ${_tag}`))
+    })
+    yield* Effect.forkDetach(
+      Stream.runForEach(
+        lifecycle.events,
+        ({ _tag, at, resource }) => Effect.sync(() => events.push(`${at} ${resource} ${_tag}`))
+      ),
+      { startImmediately: true }
+    )
+    fiber.interruptUnsafe()
+    yield* end
+    assert.deepStrictEqual(events.filter((event) => !event.endsWith("StillRunning")), [
+      "0 c Announced",
+      "0 b Announced",
+      "0 a Announced",
+      "0 a DrainStarted",
+      "1000 a Stopped",
+      "1000 b DrainStarted",
+      "2000 b DrainCut",
+      "2500 b Interrupted",
+      "2500 b Destroyed",
+      "2500 b Stopped",
+      "2500 c DrainStarted",
+      "3500 c Stopped"
+    ])
+    assert.deepStrictEqual(told, events)
+  }))
+
+it.effect("67: the events of a stop go through JSON and back", () =>
+  Effect.gen(function*() {
+    const { app, launch } = yield* threeResources
+    const events: Array<StopEvent> = []
+    const { interrupt } = yield* launch(app, { onEvent: (event) => Effect.sync(() => events.push(event)) })
+    yield* interrupt
+    const codec = Schema.toCodecJson(Schema.Array(StopEvents.StopEvent))
+    const json = JSON.stringify(yield* Schema.encodeEffect(codec)(events))
+    assert.deepStrictEqual(yield* Schema.decodeUnknownEffect(codec)(JSON.parse(json)), events)
+  }))
+
+const badListeners: ReadonlyArray<[string, (event: StopEvent) => Effect.Effect<unknown>]> = [
+  ["dies", () => Effect.die("no listener")],
+  ["throws", () => {
+    throw new Error("no listener")
+  }],
+  ["never ends", () => Effect.never],
+  ["cannot be interrupted", () => Program.deafForEver]
+]
+
+it.effect.each(badListeners)(
+  "a listener of events that %s neither holds nor breaks the stop, nor hides the event from others",
+  ([, listener]) =>
+    Effect.gen(function*() {
+      const { app, launch } = yield* threeResources
+      const heard: Array<string> = []
+      const other = Layer.effectDiscard(Effect.flatMap(
+        Lifecycle.Lifecycle,
+        (lifecycle) => lifecycle.onEvent(({ _tag }) => Effect.sync(() => heard.push(_tag)))
+      ))
+      const { interrupt, report } = yield* launch(Layer.provide(app, other), { onEvent: listener })
+      yield* interrupt
+      assert.strictEqual(report().durations.total, 3_500)
+      assert.lengthOf(report().resources, 3)
+      assert.lengthOf(heard.filter((tag) => tag === "Stopped"), 3)
+    })
+)
+
+it.effect("a listener hears events until its scope closes", () =>
+  Effect.gen(function*() {
+    const { launch, resource } = yield* Program.make
+    const heard: Array<string> = []
+    const listener = Layer.effectDiscard(Effect.flatMap(
+      Lifecycle.Lifecycle,
+      (lifecycle) => lifecycle.onEvent(({ _tag, resource }) => Effect.sync(() => heard.push(`${resource} ${_tag}`)))
+    ))
+    const { interrupt } = yield* launch(Lifecycle.sequence([resource("a"), listener, resource("b")]))
+    yield* interrupt
+    assert.deepStrictEqual(heard, ["b Announced", "a Announced", "a DrainStarted", "a Stopped"])
+  }))
+
+it.effect("a sink of the program's own takes the events, not the report", () =>
+  Effect.gen(function*() {
+    const { app, launch } = yield* threeResources
+    const own = Layer.succeed(StopEvents.Sink, () => Effect.void)
+    const { interrupt, report } = yield* launch(Layer.provide(app, own))
+    yield* interrupt
+    assert.lengthOf(report().resources, 3)
+    assert.strictEqual(report().outcome, "forced")
+  }))
+
+const badReports: ReadonlyArray<[string, () => Effect.Effect<unknown>]> = [
+  ["dies", () => Effect.die("no report")],
+  ["throws", () => {
+    throw new Error("no report")
+  }],
+  ["never ends", () => Effect.never],
+  ["cannot be interrupted", () => Program.deafForEver]
+]
+
+it.effect.each(badReports)(
+  "an onReport that %s does not hold the process, nor changes how it ends",
+  ([, onReport]) =>
+    Effect.gen(function*() {
+      const { app, launch } = yield* threeResources
+      const { end, lifecycle, report } = yield* launch(app, { onReport, budget: "8 seconds" })
+      yield* lifecycle.stop
+      const exit = yield* end
+      assert.strictEqual(exit._tag, "Success")
+      assert.strictEqual(lifecycle.phase(), "Stopped")
+      assert.isAtMost(yield* Effect.clockWith((clock) => clock.currentTimeMillis), 8_000)
+      assert.lengthOf(report().resources, 3)
+    })
+)

@@ -1,0 +1,104 @@
+/**
+ * What a server takes from its clients at most. Limits are on by default.
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+
+/**
+ * The limits of a server. Sizes are bytes of a message without its frame, after decompression.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface GrpcLimits {
+  /**
+   * RPCs in flight, over all connections. What is over it gets RESOURCE_EXHAUSTED and may be retried; health checks are
+   * served all the same. Default: no limit.
+   */
+  readonly maxInFlight?: number | undefined
+  /** A request message. A larger one gets RESOURCE_EXHAUSTED. Default: 4 MiB, as every gRPC implementation has it. */
+  readonly maxReceiveBytes?: number | undefined
+  /** A response message. A larger one gets RESOURCE_EXHAUSTED. Default: no limit. */
+  readonly maxSendBytes?: number | undefined
+  /** Streams (RPCs) on one connection at a time; clients wait for a free one. Default: 1,000. */
+  readonly maxConcurrentStreams?: number | undefined
+  /**
+   * How old a connection gets, give or take a tenth, before it gets a GOAWAY and its client connects anew: that spreads
+   * clients over new servers. Default: for ever.
+   */
+  readonly maxConnectionAge?: Duration.Input | undefined
+  /** How long RPCs on a connection that is too old may run on. Default: for ever. */
+  readonly maxConnectionAgeGrace?: Duration.Input | undefined
+  /** How long a connection without RPCs is kept. Default: for ever. */
+  readonly maxConnectionIdle?: Duration.Input | undefined
+  /** After how long without data a client is pinged. Default: 2 hours, as in gRFC A8. */
+  readonly keepaliveTime?: Duration.Input | undefined
+  /** How long the answer to a ping may take before the connection is closed. Default: 20 seconds, as in gRFC A8. */
+  readonly keepaliveTimeout?: Duration.Input | undefined
+}
+
+/**
+ * A limit that makes no sense. It is a mistake in the program, so it is thrown (a defect in an Effect).
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class GrpcLimitsError extends Data.TaggedError("GrpcLimitsError")<{
+  readonly limit: keyof GrpcLimits
+  readonly value: unknown
+  readonly reason: string
+}> {
+  override get message(): string {
+    return `limit ${this.limit} is ${String(this.value)}: ${this.reason}`
+  }
+}
+
+/** @internal */
+export interface Checked {
+  readonly maxInFlight: number
+  readonly maxSendBytes: number
+  readonly channelOptions: { readonly [option: string]: number }
+}
+
+const count = (limit: keyof GrpcLimits, value: number | undefined, otherwise: number): number => {
+  const result = value ?? otherwise
+  if (result === Number.POSITIVE_INFINITY || (Number.isInteger(result) && result > 0)) return result
+  throw new GrpcLimitsError({ limit, value, reason: "must be a whole number above 0, or Infinity" })
+}
+
+/** What a Node timer can wait for at most. */
+const maxTimerMillis = 2 ** 31 - 1
+
+const millis = (limit: keyof GrpcLimits, value: Duration.Input): number => {
+  const duration = Number.isNaN(value) ? undefined : Option.getOrUndefined(Duration.fromInput(value))
+  if (duration === undefined) throw new GrpcLimitsError({ limit, value, reason: "not a duration" })
+  const result = Duration.toMillis(duration)
+  if (!(result > 0)) throw new GrpcLimitsError({ limit, value, reason: "must be longer than 0" })
+  return Math.min(result, maxTimerMillis)
+}
+
+/** @internal */
+export const check = (limits: GrpcLimits = {}): Checked => {
+  const maxReceive = count("maxReceiveBytes", limits.maxReceiveBytes, 4 * 1024 * 1024)
+  const maxStreams = count("maxConcurrentStreams", limits.maxConcurrentStreams, 1_000)
+  const channelOptions: Record<string, number> = {
+    "grpc.max_receive_message_length": maxReceive === Number.POSITIVE_INFINITY ? -1 : maxReceive,
+    "grpc.max_concurrent_streams": Math.min(maxStreams, 2 ** 32 - 1),
+    "grpc.keepalive_time_ms": millis("keepaliveTime", limits.keepaliveTime ?? "2 hours"),
+    "grpc.keepalive_timeout_ms": millis("keepaliveTimeout", limits.keepaliveTimeout ?? "20 seconds")
+  }
+  const age = { age: limits.maxConnectionAge, grace: limits.maxConnectionAgeGrace, idle: limits.maxConnectionIdle }
+  if (age.age !== undefined) channelOptions["grpc.max_connection_age_ms"] = millis("maxConnectionAge", age.age)
+  if (age.grace !== undefined) {
+    channelOptions["grpc.max_connection_age_grace_ms"] = millis("maxConnectionAgeGrace", age.grace)
+  }
+  if (age.idle !== undefined) channelOptions["grpc.max_connection_idle_ms"] = millis("maxConnectionIdle", age.idle)
+  return {
+    maxInFlight: count("maxInFlight", limits.maxInFlight, Number.POSITIVE_INFINITY),
+    maxSendBytes: count("maxSendBytes", limits.maxSendBytes, Number.POSITIVE_INFINITY),
+    channelOptions
+  }
+}

@@ -1,0 +1,203 @@
+/**
+ * The metadata of an RPC: headers that the client sends, headers and trailers that the server answers with.
+ *
+ * A value, not a builder: functions return new metadata. Keys are case-insensitive and may have several values. The values
+ * of keys that end in `-bin` are bytes; all others are printable ASCII.
+ *
+ * @since 0.1.0
+ */
+import { Metadata } from "@grpc/grpc-js"
+import * as Data from "effect/Data"
+
+/**
+ * The value of a key: text, or bytes for keys that end in `-bin`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Value = string | Uint8Array
+
+/**
+ * Metadata, in the order in which it was added.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface GrpcMetadata {
+  readonly entries: ReadonlyArray<readonly [key: string, value: Value]>
+}
+
+/**
+ * A key or a value that metadata cannot have. It is a mistake in the program, so it is thrown (a defect in an Effect).
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class GrpcMetadataError extends Data.TaggedError("GrpcMetadataError")<{
+  readonly key: string
+  readonly reason: string
+}> {
+  override get message(): string {
+    return `metadata key ${JSON.stringify(this.key)}: ${this.reason}`
+  }
+}
+
+/**
+ * No metadata.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const empty: GrpcMetadata = { entries: [] }
+
+/**
+ * Metadata of a record; a key with several values has an array. Throws {@link GrpcMetadataError}.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (record: { readonly [key: string]: Value | ReadonlyArray<Value> }): GrpcMetadata => {
+  const entries: Array<readonly [string, Value]> = []
+  for (const [key, values] of Object.entries(record)) {
+    for (const value of isMany(values) ? values : [values]) entries.push(checked(key, value))
+  }
+  return { entries }
+}
+
+/**
+ * Adds a value to those of a key. Throws {@link GrpcMetadataError}.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const append = (self: GrpcMetadata, key: string, value: Value): GrpcMetadata => ({
+  entries: [...self.entries, checked(key, value)]
+})
+
+/**
+ * Gives a key this one value. Throws {@link GrpcMetadataError}.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const set = (self: GrpcMetadata, key: string, value: Value): GrpcMetadata =>
+  append(remove(self, key), key, value)
+
+/**
+ * Without the key.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const remove = (self: GrpcMetadata, key: string): GrpcMetadata => {
+  const name = key.toLowerCase()
+  return { entries: self.entries.filter(([other]) => other !== name) }
+}
+
+/**
+ * All of both; a key of both has the values of both.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const merge = (self: GrpcMetadata, that: GrpcMetadata): GrpcMetadata =>
+  self.entries.length === 0 ? that : that.entries.length === 0 ? self : { entries: [...self.entries, ...that.entries] }
+
+/**
+ * The first value of a text key; `undefined` without one.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const get = (self: GrpcMetadata, key: string): string | undefined => getAll(self, key)[0]
+
+/**
+ * All values of a text key.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const getAll = (self: GrpcMetadata, key: string): ReadonlyArray<string> =>
+  values(self, key).filter((value) => typeof value === "string")
+
+/**
+ * The first value of a `-bin` key; `undefined` without one.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const getBinary = (self: GrpcMetadata, key: string): Uint8Array | undefined => getAllBinary(self, key)[0]
+
+/**
+ * All values of a `-bin` key.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const getAllBinary = (self: GrpcMetadata, key: string): ReadonlyArray<Uint8Array> =>
+  values(self, key).filter((value) => typeof value !== "string")
+
+/**
+ * From grpc-js's `Metadata`.
+ *
+ * @category conversions
+ * @since 0.1.0
+ */
+export const fromGrpcJs = (metadata: Metadata): GrpcMetadata => ({
+  entries: Object.keys(metadata.getMap()).flatMap((key) => metadata.get(key).map((value) => [key, value] as const))
+})
+
+/**
+ * To grpc-js's `Metadata`.
+ *
+ * @category conversions
+ * @since 0.1.0
+ */
+export const toGrpcJs = (self: GrpcMetadata): Metadata => {
+  const metadata = new Metadata()
+  for (const [key, value] of self.entries) metadata.add(key, typeof value === "string" ? value : Buffer.from(value))
+  return metadata
+}
+
+const values = (self: GrpcMetadata, key: string): ReadonlyArray<Value> => {
+  const name = key.toLowerCase()
+  return self.entries.filter(([other]) => other === name).map(([, value]) => value)
+}
+
+const isMany = (values: Value | ReadonlyArray<Value>): values is ReadonlyArray<Value> => Array.isArray(values)
+
+const legalKey = /^[0-9a-z_.-]+$/
+const legalText = /^[\x20-\x7e]*$/
+
+/** What HTTP/2 forbids or gRPC sends by itself. */
+const reserved = new Set([
+  "connection",
+  "content-length",
+  "content-type",
+  "host",
+  "http2-settings",
+  "keep-alive",
+  "proxy-connection",
+  "te",
+  "transfer-encoding",
+  "upgrade"
+])
+
+const checked = (key: string, value: Value): readonly [string, Value] => {
+  const name = key.toLowerCase()
+  if (!legalKey.test(name)) {
+    throw new GrpcMetadataError({ key, reason: "a key has letters, digits, and the characters _ . -" })
+  }
+  if (name.startsWith("grpc-")) {
+    throw new GrpcMetadataError({ key, reason: "keys that begin with grpc- are gRPC's own" })
+  }
+  if (reserved.has(name)) throw new GrpcMetadataError({ key, reason: "it is a header of HTTP/2 or of gRPC itself" })
+  if (name.endsWith("-bin")) {
+    if (typeof value === "string") throw new GrpcMetadataError({ key, reason: "the value of a -bin key is bytes" })
+  } else if (typeof value !== "string") {
+    throw new GrpcMetadataError({ key, reason: "the value is text; bytes need a key that ends in -bin" })
+  } else if (!legalText.test(value)) {
+    throw new GrpcMetadataError({ key, reason: "the value has characters that are no printable ASCII" })
+  }
+  return [name, value]
+}

@@ -1,0 +1,292 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as grpc from "@grpc/grpc-js"
+import * as GrpcCall from "@lastcall/grpc/GrpcCall"
+import * as GrpcError from "@lastcall/grpc/GrpcError"
+import * as GrpcListener from "@lastcall/grpc/GrpcListener"
+import * as GrpcMetadata from "@lastcall/grpc/GrpcMetadata"
+import * as GrpcMiddleware from "@lastcall/grpc/GrpcMiddleware"
+import * as GrpcServer from "@lastcall/grpc/GrpcServer"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
+import * as Tracer from "effect/Tracer"
+import * as EchoClient from "./EchoClient.ts"
+import { Echo } from "./EchoServer.ts"
+import * as EchoServer from "./EchoServer.ts"
+
+class User extends Context.Service<User, { readonly name: string }>()("test/User") {}
+class Directory extends Context.Service<Directory, { readonly names: ReadonlySet<string> }>()("test/Directory") {}
+
+const rest = {
+  count: () => Stream.empty,
+  sum: () => Effect.succeed({ total: 0 }),
+  chat: () => Stream.empty
+}
+
+/** Serves an implementation, and gives a client that sends this metadata. */
+const serve = Effect.fnUntraced(function*<E, const M extends ReadonlyArray<GrpcMiddleware.GrpcMiddleware>>(
+  implementation: Layer.Layer<Echo, E>,
+  middleware?: M
+) {
+  const server = yield* GrpcServer.make("api", {
+    services: [Echo],
+    listen: [GrpcListener.tcp({ port: 0, host: "127.0.0.1" })],
+    middleware
+  }).pipe(Effect.provide(implementation))
+  const client = yield* EchoClient.make(GrpcListener.target(server.addresses()[0]!))
+  const say = (text: string, headers: Record<string, string> = {}) =>
+    Effect.callback<string, EchoClient.StatusError>((resume) => {
+      ;(client as grpc.Client).makeUnaryRequest(
+        "/lastcall.test.v1.EchoService/Say",
+        EchoClient.definition["say"]!.requestSerialize,
+        EchoClient.definition["say"]!.responseDeserialize,
+        { text },
+        grpc.Metadata.fromHttp2Headers(headers),
+        (error, response) =>
+          resume(
+            error === null
+              ? Effect.succeed((response as { text: string }).text)
+              : Effect.fail(EchoClient.toStatusError(error))
+          )
+      )
+    })
+  return { server, client, say }
+})
+
+describe("middleware", () => {
+  it.live("runs around handlers: the server's outside of the service's, the first outermost", () =>
+    Effect.gen(function*() {
+      const events: Array<string> = []
+      const traced = (name: string) =>
+        GrpcMiddleware.make((rpc) =>
+          Effect.gen(function*() {
+            events.push(`> ${name}`)
+            const result = yield* rpc
+            events.push(`< ${name}`)
+            return result
+          })
+        )
+      const { say } = yield* serve(
+        Echo.toLayer({ ...rest, say: ({ text }) => Effect.succeed({ text }) }, {
+          middleware: [traced("c"), traced("d")]
+        }),
+        [traced("a"), traced("b")]
+      )
+      assert.strictEqual(yield* say("hello"), "hello")
+      assert.deepStrictEqual(events, ["> a", "> b", "> c", "> d", "< d", "< c", "< b", "< a"])
+    }))
+
+  it.live("provides services to handlers of all kinds, made with what the layer has, and refuses without running them", () =>
+    Effect.gen(function*() {
+      let handled = 0
+      const authenticated = GrpcMiddleware.provide(
+        User,
+        Effect.gen(function*() {
+          const { names } = yield* Directory
+          const name = GrpcMetadata.get(yield* GrpcCall.metadata, "x-user")
+          return name !== undefined && names.has(name)
+            ? { name }
+            : yield* GrpcError.unauthenticated("who are you?")
+        })
+      )
+      const implementation: Layer.Layer<Echo, never, Directory> = Echo.toLayer({
+        ...rest,
+        say: ({ text }) =>
+          Effect.map(User, ({ name }) => {
+            handled++
+            return { text: `${text}, ${name}` }
+          }),
+        chat: () => Stream.fromEffect(Effect.map(User, ({ name }) => ({ text: name })))
+      }, { middleware: [authenticated] })
+      const { client, say } = yield* serve(
+        Layer.provide(implementation, Layer.succeed(Directory, { names: new Set(["ada"]) }))
+      )
+      assert.strictEqual(yield* say("hello", { "x-user": "ada" }), "hello, ada")
+      const refused = yield* Effect.flip(say("hello", { "x-user": "eve" }))
+      assert.deepInclude({ ...refused }, { code: grpc.status.UNAUTHENTICATED, details: "who are you?" })
+      const metadata = new grpc.Metadata()
+      metadata.set("x-user", "ada")
+      const chat = client.makeBidiStreamRequest(
+        "/lastcall.test.v1.EchoService/Chat",
+        EchoClient.definition["chat"]!.requestSerialize,
+        EchoClient.definition["chat"]!.responseDeserialize,
+        metadata
+      ) as grpc.ClientDuplexStream<never, { text: string }>
+      assert.deepStrictEqual((yield* EchoClient.gather(chat)).messages.map(({ text }) => text), ["ada"])
+      assert.strictEqual(handled, 1)
+    }))
+
+  it("what a middleware provides or requires is in the types", () => {
+    const asUser = GrpcMiddleware.provide(User, Effect.succeed({ name: "" }))
+    const handlers = { ...rest, say: () => Effect.map(User, ({ name }) => ({ text: name })) }
+    const without: Layer.Layer<Echo, never, User> = Echo.toLayer(handlers)
+    const given: Layer.Layer<Echo> = Echo.toLayer(handlers, { middleware: [asUser] })
+    // @ts-expect-error: nobody provides the user
+    const missing: Layer.Layer<Echo> = Echo.toLayer(handlers)
+    const needing = GrpcMiddleware.make<Directory>((rpc) => Effect.andThen(Directory, rpc))
+    const server: Layer.Layer<never, GrpcListener.GrpcListenerError, Echo | Directory> = GrpcServer.layer("api", {
+      services: [Echo],
+      listen: [],
+      middleware: [needing]
+    })
+    // @ts-expect-error: the middleware needs the directory
+    const partly: Layer.Layer<never, GrpcListener.GrpcListenerError, Echo> = server
+    assert.isDefined([without, given, missing, partly])
+  })
+
+  it.live("a middleware that dies is INTERNAL, and the server lives", () =>
+    Effect.gen(function*() {
+      const { say } = yield* serve(EchoServer.layer(), [
+        GrpcMiddleware.make((rpc) =>
+          Effect.flatMap(GrpcCall.metadata, (metadata) =>
+            GrpcMetadata.get(metadata, "x-die") === undefined ? rpc : Effect.die(new Error("secret")))
+        )
+      ])
+      const error = yield* Effect.flip(say("hello", { "x-die": "1" }))
+      assert.deepInclude({ ...error }, { code: grpc.status.INTERNAL, details: "internal error" })
+      assert.strictEqual(yield* say("hello"), "hello")
+    }))
+})
+
+describe("the middleware that comes with the package", () => {
+  it.live("concurrencyLimit refuses what is over it, and lets the next in when one has ended", () =>
+    Effect.gen(function*() {
+      const gate = yield* EchoServer.makeGate
+      const { say } = yield* serve(
+        EchoServer.layer({ say: ({ text }) => Effect.as(text === "wait" ? gate.pass : Effect.void, { text }) }),
+        [GrpcMiddleware.concurrencyLimit(1)]
+      )
+      const first = yield* Effect.forkChild(say("wait"))
+      yield* gate.reached
+      assert.strictEqual((yield* Effect.flip(say("second"))).code, grpc.status.RESOURCE_EXHAUSTED)
+      yield* gate.open
+      yield* Fiber.join(first)
+      assert.strictEqual(yield* say("third"), "third")
+    }))
+
+  it.effect("timeout interrupts the handler and answers DEADLINE_EXCEEDED", () =>
+    Effect.gen(function*() {
+      const reached = yield* Deferred.make<void>()
+      let interrupted = false
+      const { say } = yield* serve(
+        EchoServer.layer({
+          say: () =>
+            Effect.onInterrupt(
+              Effect.andThen(Deferred.succeed(reached, undefined), Effect.never),
+              () => Effect.sync(() => void (interrupted = true))
+            )
+        }),
+        [GrpcMiddleware.timeout("3 seconds")]
+      )
+      const rpc = yield* Effect.forkChild(Effect.flip(say("hello")))
+      yield* Deferred.await(reached)
+      yield* TestClock.adjust("3 seconds")
+      const error = yield* Fiber.join(rpc)
+      assert.deepInclude({ ...error }, { code: grpc.status.DEADLINE_EXCEEDED, details: "the server gives an RPC 3s" })
+      assert.isTrue(interrupted)
+    }))
+
+  it.live("accessLog tells each RPC with its status, duration and sizes", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const logger = Logger.make(({ logLevel, message }) => {
+        lines.push(`${logLevel} ${String(message)}`)
+      })
+      const { say } = yield* serve(
+        EchoServer.layer({
+          say: ({ text }) =>
+            text === "die"
+              ? Effect.die("no")
+              : text === "no"
+              ? Effect.fail(GrpcError.notFound(""))
+              : Effect.succeed({ text })
+        }),
+        [GrpcMiddleware.accessLog]
+      ).pipe(Effect.provide(Logger.layer([logger])))
+      yield* say("hello")
+      yield* Effect.flip(say("no"))
+      yield* Effect.flip(say("die"))
+      assert.includeMembers(lines, [
+        "Info /lastcall.test.v1.EchoService/Say OK",
+        "Info /lastcall.test.v1.EchoService/Say NOT_FOUND",
+        "Warn /lastcall.test.v1.EchoService/Say INTERNAL"
+      ])
+    }))
+
+  it.live("tracing makes a server span whose parent is the client's traceparent", () =>
+    Effect.gen(function*() {
+      const spans: Array<Tracer.Span> = []
+      const tracer = Tracer.make({
+        span(options) {
+          const span = new Tracer.NativeSpan(options)
+          spans.push(span)
+          return span
+        }
+      })
+      const { say } = yield* serve(
+        EchoServer.layer({
+          say: ({ text }) => text === "no" ? Effect.fail(GrpcError.notFound("")) : Effect.succeed({ text })
+        }),
+        [GrpcMiddleware.tracing]
+      ).pipe(Effect.provideService(Tracer.Tracer, tracer))
+      yield* say("hello", {
+        traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        tracestate: "vendor=1",
+        baggage: "user=ada"
+      })
+      yield* Effect.flip(say("no", { traceparent: "garbage" }))
+      const [first, second] = spans.filter(({ kind }) => kind === "server")
+      assert.strictEqual(first!.name, "lastcall.test.v1.EchoService/Say")
+      assert.strictEqual(first!.traceId, "0af7651916cd43dd8448eb211c80319c")
+      assert.strictEqual(Option.getOrThrow(first!.parent).spanId, "b7ad6b7169203331")
+      assert.deepInclude(Object.fromEntries(first!.attributes), {
+        "rpc.system": "grpc",
+        "rpc.service": "lastcall.test.v1.EchoService",
+        "rpc.method": "Say",
+        "rpc.grpc.status_code": 0,
+        "w3c.tracestate": "vendor=1",
+        "w3c.baggage": "user=ada"
+      })
+      assert.isTrue(Option.isNone(second!.parent))
+      assert.strictEqual(second!.attributes.get("rpc.grpc.status_code"), grpc.status.NOT_FOUND)
+      assert.strictEqual(second!.status._tag, "Ended")
+    }))
+
+  const malformed = [
+    undefined,
+    "",
+    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+    "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+    "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+    "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "00-0AF7651916CD43DD8448EB211C80319C-B7AD6B7169203331-01"
+  ]
+  for (const header of malformed) {
+    it(`no parent comes of traceparent ${JSON.stringify(header)}`, () => {
+      assert.isTrue(Option.isNone(GrpcMiddleware.parseTraceparent(header)))
+    })
+  }
+
+  it.live("metrics are those of gRFC A66", () =>
+    Effect.gen(function*() {
+      const value = <I, S>(metric: Metric.Metric<I, S>, attributes: Record<string, string>) =>
+        Metric.value(Metric.withAttributes(metric, attributes))
+      const { say, server } = yield* serve(EchoServer.layer(), [GrpcMiddleware.metrics])
+      yield* say("hello")
+      yield* say("hello")
+      yield* server.stop
+      const method = { "grpc.method": "lastcall.test.v1.EchoService/Say" }
+      const ok = { ...method, "grpc.status": "OK" }
+      assert.strictEqual((yield* value(GrpcMiddleware.callStarted, method)).count, 2)
+      assert.strictEqual((yield* value(GrpcMiddleware.callDuration, ok)).count, 2)
+      assert.strictEqual((yield* value(GrpcMiddleware.callReceived, ok)).sum, 2 * 7)
+      assert.strictEqual((yield* value(GrpcMiddleware.callSent, ok)).count, 2)
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map())))
+})
