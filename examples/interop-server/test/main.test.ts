@@ -14,7 +14,7 @@ import * as RawClient from "./RawClient.ts"
 const clientOf = ({ listening }: ServerProcess.ServerProcess, credentials?: grpc.ChannelCredentials) =>
   RawClient.make(typeof listening === "number" ? `localhost:${listening}` : listening, credentials)
 
-describe("the server as a program", () => {
+describe("the server as a program", { timeout: 60_000 }, () => {
   it.live("says in one line where it listens and who it is, serves, and stops on SIGTERM", () =>
     Effect.gen(function*() {
       const server = yield* ServerProcess.start("--port", "0")

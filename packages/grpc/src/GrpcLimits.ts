@@ -14,6 +14,18 @@ import * as Option from "effect/Option"
  * @since 0.1.0
  */
 export interface GrpcLimits {
+  /** Connections, handshaking ones included. What is over it is closed at once. Default: 16,384. */
+  readonly maxConnections?: number | undefined
+  /**
+   * Connections of one remote address. What is over it is closed at once. Unix sockets have no address. Default: no limit,
+   * since all clients behind a proxy have the address of the proxy.
+   */
+  readonly maxConnectionsPerPeer?: number | undefined
+  /**
+   * How long a connection may take to speak HTTP/2 once it is accepted, or its TLS handshake has ended. Default: 10 seconds.
+   * How long a TLS handshake may take is an option of `GrpcCredentials`.
+   */
+  readonly prefaceTimeout?: Duration.Input | undefined
   /**
    * RPCs in flight, over all connections. What is over it gets RESOURCE_EXHAUSTED and may be retried; health checks are
    * served all the same. Default: no limit.
@@ -58,6 +70,9 @@ export class GrpcLimitsError extends Data.TaggedError("GrpcLimitsError")<{
 
 /** @internal */
 export interface Checked {
+  readonly maxConnections: number
+  readonly maxConnectionsPerPeer: number
+  readonly prefaceMillis: number
   readonly maxInFlight: number
   readonly maxSendBytes: number
   readonly channelOptions: { readonly [option: string]: number }
@@ -97,6 +112,9 @@ export const check = (limits: GrpcLimits = {}): Checked => {
   }
   if (age.idle !== undefined) channelOptions["grpc.max_connection_idle_ms"] = millis("maxConnectionIdle", age.idle)
   return {
+    maxConnections: count("maxConnections", limits.maxConnections, 16_384),
+    maxConnectionsPerPeer: count("maxConnectionsPerPeer", limits.maxConnectionsPerPeer, Number.POSITIVE_INFINITY),
+    prefaceMillis: millis("prefaceTimeout", limits.prefaceTimeout ?? "10 seconds"),
     maxInFlight: count("maxInFlight", limits.maxInFlight, Number.POSITIVE_INFINITY),
     maxSendBytes: count("maxSendBytes", limits.maxSendBytes, Number.POSITIVE_INFINITY),
     channelOptions

@@ -243,7 +243,7 @@ export const make = <const S extends Services, const M extends Middleware = []>(
 
     // Listeners
 
-    const connections = yield* Connections.make(server, clock)
+    const connections = yield* Connections.make(server, clock, limits)
     const bound: Array<Bound> = []
     /** Binds that have begun and not ended. */
     let binding = 0

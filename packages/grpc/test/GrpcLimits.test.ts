@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as grpc from "@grpc/grpc-js"
+import * as GrpcCredentials from "@lastcall/grpc/GrpcCredentials"
 import * as GrpcHealth from "@lastcall/grpc/GrpcHealth"
 import * as GrpcLimits from "@lastcall/grpc/GrpcLimits"
 import * as GrpcListener from "@lastcall/grpc/GrpcListener"
@@ -8,8 +9,12 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
+import * as tls from "node:tls"
+import * as Certificates from "./Certificates.ts"
 import * as EchoClient from "./EchoClient.ts"
 import * as EchoServer from "./EchoServer.ts"
+import * as Peer from "./Peer.ts"
 
 const serve = Effect.fnUntraced(function*(limits: GrpcLimits.GrpcLimits, handlers: Partial<EchoServer.Handlers> = {}) {
   const server = yield* GrpcServer.make("api", {
@@ -102,6 +107,94 @@ describe("limits", () => {
       session.on("goaway", () => goaways++)
       yield* EchoServer.until("the connection got its GOAWAY", () => goaways > 0)
       for (let i = 0; i < 100; i++) assert.strictEqual(yield* EchoClient.say(client, "hello"), "hello")
+    }))
+
+  it.live("a connection over the limit is closed at once, and there is room again when one has gone", () =>
+    Effect.gen(function*() {
+      const { port, server } = yield* serve({ maxConnections: 2 })
+      const first = yield* Peer.make(port)
+      const second = yield* Peer.make(port)
+      yield* EchoServer.until("two are connected", () => server.connections() === 2)
+      const third = yield* Peer.make(port)
+      yield* EchoServer.until("the third is closed", () => third.isEnded())
+      assert.isFalse(first.isEnded() || second.isEnded())
+      first.socket.destroy()
+      yield* EchoServer.until("the first has gone", () => server.connections() === 1)
+      yield* Peer.make(port)
+      yield* EchoServer.until("there is room again", () => server.connections() === 2)
+    }))
+
+  it.live("a peer address has so many connections", () =>
+    Effect.gen(function*() {
+      const { port, server } = yield* serve({ maxConnectionsPerPeer: 1 })
+      const first = yield* Peer.make(port)
+      yield* EchoServer.until("one is connected", () => server.connections() === 1)
+      const second = yield* Peer.make(port)
+      yield* EchoServer.until("the second is closed", () => second.isEnded())
+      first.socket.destroy()
+      yield* EchoServer.until("the first has gone", () => server.connections() === 0)
+      yield* Peer.make(port)
+      yield* EchoServer.until("there is room again", () => server.connections() === 1)
+    }))
+
+  it.effect("a connection that does not speak HTTP/2 in time is closed, one that does is kept", () =>
+    Effect.gen(function*() {
+      const { port, server } = yield* serve({ prefaceTimeout: "5 seconds" })
+      const silent = yield* Peer.make(port)
+      const half = yield* Peer.make(port, Peer.preface.subarray(0, 20))
+      const speaking = yield* Peer.make(port, Peer.preface)
+      yield* EchoServer.until("all are connected", () => server.connections() === 3 && speaking.received().length > 20)
+      yield* TestClock.adjust("4999 millis")
+      assert.isFalse(silent.isEnded() || half.isEnded())
+      yield* TestClock.adjust("1 millis")
+      yield* EchoServer.until("the silent ones are closed", () => silent.isEnded() && half.isEnded())
+      assert.isFalse(speaking.isEnded())
+      assert.strictEqual(server.connections(), 1)
+      yield* server.escalate
+    }))
+
+  it.effect("a TLS connection that ends its handshake and says nothing is closed in time, one that speaks is kept", () =>
+    Effect.gen(function*() {
+      const authority = Certificates.authority("the authority")
+      const server = yield* GrpcServer.make("api", {
+        services: [EchoServer.Echo],
+        listen: [
+          GrpcListener.tcp({ port: 0, host: "127.0.0.1", credentials: GrpcCredentials.tls(authority.issue("server")) })
+        ],
+        limits: { prefaceTimeout: "5 seconds" }
+      }).pipe(Effect.provide(EchoServer.layer()))
+      const address = server.addresses()[0]!
+      const port = address._tag === "Tcp" ? address.port : 0
+      const silent = yield* Effect.acquireRelease(
+        Effect.sync(() =>
+          tls.connect({ port, host: "127.0.0.1", servername: "localhost", ca: authority.cert, ALPNProtocols: ["h2"] })
+        ),
+        (socket) => Effect.sync(() => socket.destroy())
+      )
+      silent.on("error", () => {})
+      silent.resume()
+      const client = yield* EchoClient.make(
+        GrpcListener.target(address),
+        { "grpc.ssl_target_name_override": "localhost" },
+        grpc.credentials.createSsl(Buffer.from(authority.cert))
+      )
+      assert.strictEqual(yield* EchoClient.say(client, "hello"), "hello")
+      yield* EchoServer.until("both are connected", () => server.connections() === 2 && silent.authorized)
+      yield* TestClock.adjust("5 seconds")
+      yield* EchoServer.until("the silent one is closed", () => silent.closed)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(server.connections(), 1)
+      assert.strictEqual(yield* EchoClient.say(client, "again"), "again")
+      client.close()
+      yield* EchoServer.until("the client has gone", () => server.connections() === 0)
+    }))
+
+  it.live("a connection that is too old is closed although its peer does not close it", () =>
+    Effect.gen(function*() {
+      const { port, server } = yield* serve({ maxConnectionAge: "50 millis" })
+      const peer = yield* Peer.make(port, Peer.preface)
+      yield* EchoServer.until("the server has closed its half", () => peer.isEnded())
+      yield* EchoServer.until("the connection is gone", () => server.connections() === 0)
     }))
 
   for (

@@ -128,7 +128,7 @@ const streamed: ReadonlyArray<readonly [what: string, count: Count, code: number
   ["has undefined for a message", () => Stream.make(untyped(undefined)), INTERNAL, 0],
   [
     "has a message that throws when it is made",
-    () => Stream.map(Stream.make(1, 2), (n) => n === 2 ? untyped(n.toString(1)) : { n }),
+    () => Stream.map(Stream.make(1, 2), (n) => n === 2 ? untyped((undefined as unknown as { n: number }).n) : { n }),
     INTERNAL,
     0
   ],

@@ -50,6 +50,16 @@ const updatesMillis = 1_000
 /** As long as the longest queue of a listener, Node's default backlog. */
 const maxAcceptTurns = 511
 
+/** What is taken from clients at most. */
+export interface Limits {
+  readonly maxConnections: number
+  readonly maxConnectionsPerPeer: number
+  readonly prefaceMillis: number
+}
+
+/** The client's connection preface and its first frame, an empty SETTINGS. */
+const prefaceBytes = 24 + 9
+
 interface Connection {
   readonly socket: net.Socket
   finishedAt: number | undefined
@@ -57,7 +67,8 @@ interface Connection {
 
 export const make = Effect.fnUntraced(function*(
   server: Server,
-  clock: Clock
+  clock: Clock,
+  limits: Limits
 ): Effect.fn.Return<Connections, never, Scope.Scope> {
   const runFork = Effect.runForkWith(yield* Effect.context<never>())
   /** The streams of credentials that are read. Released after the stop, which the caller adds to the scope later. */
@@ -87,23 +98,53 @@ export const make = Effect.fnUntraced(function*(
   let goneAwayAt: number | undefined
   const goneAway = Latch.makeUnsafe(false)
 
-  const own = (socket: net.Socket): void => {
+  /** How many connections each remote address has. A Unix socket has no address. */
+  const perPeer = new Map<string, number>()
+
+  /** Whether the connection is within the limits; one that is not is closed at once. */
+  const own = (socket: net.Socket): boolean => {
     acceptedEver++
-    accepted.add(socket)
+    const peer = socket.remoteAddress
+    const ofPeer = peer === undefined ? 0 : perPeer.get(peer) ?? 0
     socket.on("error", ignore)
+    if (accepted.size >= limits.maxConnections || ofPeer >= limits.maxConnectionsPerPeer) {
+      socket.destroy()
+      return false
+    }
+    accepted.add(socket)
+    if (peer !== undefined) perPeer.set(peer, ofPeer + 1)
     socket.once("close", () => {
       accepted.delete(socket)
+      if (peer !== undefined) release(peer)
       changed.openUnsafe()
     })
+    return true
+  }
+
+  const release = (peer: string): void => {
+    const left = (perPeer.get(peer) ?? 1) - 1
+    if (left === 0) perPeer.delete(peer)
+    else perPeer.set(peer, left)
+  }
+
+  /** Destroys a socket after a time, unless it has closed by then or what is asked of it is the case. */
+  const destroyAfter = (socket: net.Socket, millis: number, unless: () => boolean): void => {
+    const fiber = runFork(Effect.map(Effect.sleep(Duration.millis(millis)), () => {
+      if (!unless()) socket.destroy()
+    }))
+    socket.once("close", () => fiber.interruptUnsafe())
   }
 
   const inject = (socket: net.Socket): void => {
     const connection: Connection = { socket, finishedAt: undefined }
     sessions.add(connection)
     socket.on("error", ignore)
+    destroyAfter(socket, limits.prefaceMillis, () => socket.bytesRead >= prefaceBytes)
     socket.once("finish", () => {
       connection.finishedAt = now()
       changed.openUnsafe()
+      // Too old or idle for too long: its peer does not get to keep it either. A drain looks by itself.
+      if (goneAwayAt === undefined) destroyAfter(socket, lingerMillis, () => false)
     })
     socket.once("close", () => {
       sessions.delete(connection)
@@ -193,8 +234,7 @@ export const make = Effect.fnUntraced(function*(
       if (credentials._tag === "Insecure") {
         return Effect.sync(() =>
           net.createServer({ noDelay: true }, (socket) => {
-            own(socket)
-            inject(socket)
+            if (own(socket)) inject(socket)
           })
         )
       }
