@@ -11,7 +11,7 @@ import type * as Scope from "effect/Scope"
 import * as GracefulStop from "./GracefulStop.ts"
 import * as InFlight from "./InFlight.ts"
 import { Lifecycle } from "./Lifecycle.ts"
-import type * as StopPolicy from "./StopPolicy.ts"
+import * as StopPolicy from "./StopPolicy.ts"
 
 /**
  * The options.
@@ -29,7 +29,7 @@ export interface Options<A, E, R, E2, R2> {
    * it is interrupted: a message that was not acknowledged comes again, where the queue does that.
    */
   readonly handle: (message: A) => Effect.Effect<unknown, E2, R2>
-  /** How many messages are handled at the same time. Default: 1. */
+  /** How many messages are handled at the same time. Default: 1. A defect if it is no whole number above 0. */
   readonly concurrency?: number | undefined
   /** How long the steps of its stop may take. */
   readonly stop?: StopPolicy.Options | undefined
@@ -50,6 +50,16 @@ export const make = <A, E, R, E2, R2>(
   options: Options<A, E, R, E2, R2>
 ): Effect.Effect<GracefulStop.GracefulStop, never, R | R2 | Scope.Scope> =>
   Effect.uninterruptible(Effect.gen(function*() {
+    // Before anything runs: with a policy that makes no sense nothing would stop the loops.
+    StopPolicy.make(options.stop)
+    const concurrency = options.concurrency ?? 1
+    if (!Number.isInteger(concurrency) || concurrency < 1) {
+      throw new StopPolicy.StopPolicyError({
+        option: "concurrency",
+        value: concurrency,
+        reason: "must be a whole number above 0"
+      })
+    }
     const inFlight = yield* InFlight.make
     const lifecycle = yield* Lifecycle
     const { name } = options
@@ -75,7 +85,7 @@ export const make = <A, E, R, E2, R2>(
         : Effect.void
 
     const loops = yield* Effect.forEach(
-      Array.from({ length: options.concurrency ?? 1 }),
+      Array.from({ length: concurrency }),
       () => Effect.forkDetach(Effect.onExit(Effect.forever(next), ended))
     )
 

@@ -339,7 +339,16 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
       const after = inFlight?.size() ?? 0
       yield* tell({ _tag: "Interrupted", resource: name, ended: before - after, left: after })
       // nothing is abandoned that was not asked to end, whatever became of the step
-      inFlight?.interruptAll()
+      yield* interruptRest
+    })
+
+    const interruptRest = Effect.suspend(() => {
+      try {
+        inFlight?.interruptAll()
+        return Effect.void
+      } catch (defect) {
+        return failed("interrupt", Cause.die(defect))
+      }
     })
 
     const destroy = Effect.suspend(() => {

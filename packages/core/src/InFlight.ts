@@ -107,6 +107,8 @@ export interface InFlight {
   isOpen(): boolean
   /** How many are in flight. */
   size(): number
+  /** How many of those in flight are traffic. */
+  traffic(): number
   /** Waits until nothing is in flight. Work that is admitted meanwhile is waited for too. */
   readonly awaitEmpty: Effect.Effect<void>
   /** What is in flight, oldest first. */
@@ -117,7 +119,7 @@ export interface InFlight {
   lastAdmittedAt(): number | undefined
   /** What took longest of all that ended after admission was closed, and how long it had run by then. */
   slowest(): Running | undefined
-  /** Asks everything in flight to end, synchronously. Idempotent. */
+  /** Asks everything in flight to end, synchronously. Idempotent. Throws, in the end, what hooks have thrown. */
   interruptAll(): void
   /** The counts over all kinds. */
   counts(): Counts
@@ -154,6 +156,7 @@ class EntryImpl implements Entry {
   readonly owner: InFlightImpl
   readonly counts: MutableCounts
   readonly kind: string
+  readonly traffic: boolean
   readonly since: number
   previous: EntryImpl | undefined
   next: EntryImpl | undefined
@@ -161,10 +164,11 @@ class EntryImpl implements Entry {
   ended = false
   hook: (() => void) | undefined
 
-  constructor(owner: InFlightImpl, counts: MutableCounts, kind: string, since: number) {
+  constructor(owner: InFlightImpl, counts: MutableCounts, kind: string, traffic: boolean, since: number) {
     this.owner = owner
     this.counts = counts
     this.kind = kind
+    this.traffic = traffic
     this.since = since
   }
 
@@ -221,6 +225,7 @@ class InFlightImpl implements InFlight {
   private first: EntryImpl | undefined
   private last: EntryImpl | undefined
   private length = 0
+  private trafficLength = 0
   private admittedAt: number | undefined
   private longest: Running | undefined
   private waiters: Array<() => void> = []
@@ -239,8 +244,11 @@ class InFlightImpl implements InFlight {
   }
 
   append(counts: MutableCounts, kind: string, traffic: boolean): EntryImpl {
-    const entry = new EntryImpl(this, counts, kind, this.clock.currentTimeMillisUnsafe())
-    if (traffic) this.admittedAt = entry.since
+    const entry = new EntryImpl(this, counts, kind, traffic, this.clock.currentTimeMillisUnsafe())
+    if (traffic) {
+      this.admittedAt = entry.since
+      this.trafficLength++
+    }
     entry.previous = this.last
     if (this.last === undefined) this.first = entry
     else this.last.next = entry
@@ -250,6 +258,7 @@ class InFlightImpl implements InFlight {
   }
 
   remove(entry: EntryImpl): void {
+    if (entry.traffic) this.trafficLength--
     if (!this.open) {
       const ageMillis = Math.max(0, this.clock.currentTimeMillisUnsafe() - entry.since)
       if (this.longest === undefined || this.longest.ageMillis < ageMillis) {
@@ -277,6 +286,10 @@ class InFlightImpl implements InFlight {
 
   size(): number {
     return this.length
+  }
+
+  traffic(): number {
+    return this.trafficLength
   }
 
   readonly awaitEmpty: Effect.Effect<void> = Effect.suspend(() =>
@@ -313,7 +326,15 @@ class InFlightImpl implements InFlight {
   }
 
   interruptAll(): void {
-    for (const entry of this.entries()) entry.interrupt()
+    const failures: Array<unknown> = []
+    for (const entry of this.entries()) {
+      try {
+        entry.interrupt()
+      } catch (cause) {
+        failures.push(cause)
+      }
+    }
+    if (failures.length > 0) throw new AggregateError(failures, "what is in flight could not be interrupted")
   }
 
   counts(): Counts {

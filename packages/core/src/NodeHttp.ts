@@ -9,6 +9,7 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { IncomingMessage, Server, ServerResponse } from "node:http"
+import type { Socket } from "node:net"
 import * as GracefulStop from "./GracefulStop.ts"
 import * as InFlight from "./InFlight.ts"
 import type * as StopPolicy from "./StopPolicy.ts"
@@ -48,6 +49,8 @@ export const make = (
   Effect.gen(function*() {
     const inFlight = yield* InFlight.make
     const open = new Set<ServerResponse>()
+    /** Also those that were upgraded, which the server forgets. */
+    const sockets = new Set<Socket>()
     let isDraining = false
 
     const closeAfter = (response: ServerResponse): void => {
@@ -74,9 +77,17 @@ export const make = (
       })
     }
 
+    const onConnection = (socket: Socket): void => {
+      sockets.add(socket)
+      socket.once("close", () => sockets.delete(socket))
+    }
+    server.on("connection", onConnection)
+
     // First, so that a request is admitted before anything answers it.
     server.prependListener("request", onRequest)
-    yield* Effect.addFinalizer(() => Effect.sync(() => server.off("request", onRequest)))
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => server.off("request", onRequest).off("connection", onConnection))
+    )
 
     return yield* GracefulStop.make({
       name: options.name,
@@ -88,7 +99,9 @@ export const make = (
         for (const response of open) closeAfter(response)
         server.closeIdleConnections()
       }),
-      destroy: () => server.closeAllConnections()
+      destroy() {
+        for (const socket of sockets) socket.destroy()
+      }
     }, options.stop)
   })
 
@@ -96,4 +109,15 @@ const unavailable = (response: ServerResponse): void => {
   if (response.headersSent) return
   response.writeHead(503, { "Connection": "close", "Content-Type": "text/plain" })
   response.end("the server is shutting down\n")
+  // The handler does not know, and must not throw for it: what it says from now on goes nowhere.
+  const deaf = () => response
+  Object.assign(response, {
+    appendHeader: deaf,
+    end: deaf,
+    flushHeaders: deaf,
+    removeHeader: deaf,
+    setHeader: deaf,
+    write: () => true,
+    writeHead: deaf
+  })
 }

@@ -72,10 +72,14 @@ export const make = (options: Options = {}): Effect.Effect<void, never, Scope.Sc
       worker.postMessage({ afterMillis })
     }
 
+    const isStopping = (): boolean => lifecycle.phase() !== "Starting" && lifecycle.phase() !== "Ready"
+
     // With no resource that tells anything, what is left is what is released after this.
-    yield* Effect.addFinalizer(() => Effect.sync(arm))
+    yield* Effect.addFinalizer(() => Effect.sync(() => void (isStopping() && arm())))
     yield* lifecycle.onEvent((event) =>
       Effect.sync(() => {
+        // A resource that stops on its own is no stop of the process.
+        if (!isStopping()) return
         arm()
         worker.postMessage({ open: describe(event) })
       })

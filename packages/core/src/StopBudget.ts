@@ -14,6 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import { monotonicMillis } from "./internal/monotonic.ts"
+import { millis } from "./StopPolicy.ts"
 
 /**
  * The part of one resource in a budget.
@@ -58,14 +59,14 @@ export interface StopBudget {
 type Stage = "waiting" | "stopping" | "ended"
 
 /**
- * Makes a budget. The time does not run before the first stop.
+ * Makes a budget. The time does not run before the first stop. A defect of type `StopPolicyError` if it makes no sense.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const make = (total: Duration.Input): Effect.Effect<StopBudget> =>
   Effect.map(Clock.Clock, (clock) => {
-    const duration = Duration.max(Duration.fromInputUnsafe(total), Duration.zero)
+    const duration = Duration.millis(millis("budget", total, "any"))
     const shares = new Set<{ readonly forceMillis: number; stage: Stage }>()
     const begun = Latch.makeUnsafe(false)
     let deadline: number | undefined

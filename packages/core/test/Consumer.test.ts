@@ -110,3 +110,14 @@ it.effect("a loop whose queue fails asks the lifecycle to stop, with its cause",
     assert.isTrue(Exit.isFailure(exit) && Exit.hasDies(exit))
     assert.deepStrictEqual(stops, ["other"])
   }))
+
+it.effect("options that make no sense are refused before anything is taken", () =>
+  Effect.gen(function*() {
+    let taken = 0
+    const take = Effect.sync(() => taken++)
+    for (const options of [{ concurrency: 0 }, { concurrency: Number.NaN }, { stop: { grace: -1 } }]) {
+      const exit = yield* Effect.exit(Consumer.make({ name: "orders", take, handle: () => Effect.void, ...options }))
+      assert.isTrue(Exit.isFailure(exit) && Exit.hasDies(exit))
+    }
+    assert.strictEqual(taken, 0)
+  }))

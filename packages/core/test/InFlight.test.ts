@@ -1,4 +1,5 @@
 import { assert, it } from "@effect/vitest"
+import * as GracefulStop from "@lastcall/core/GracefulStop"
 import * as InFlight from "@lastcall/core/InFlight"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -128,4 +129,33 @@ it.effect("awaitEmpty can be interrupted and asked again", () =>
     const empty = yield* fork(inFlight.awaitEmpty)
     entry.end("succeeded")
     yield* Fiber.join(empty)
+  }))
+
+it.effect("a hook that throws keeps neither the others from being interrupted nor the stop from its end", () =>
+  Effect.gen(function*() {
+    const inFlight = yield* InFlight.make
+    const interrupted: Array<number> = []
+    for (const n of [1, 2, 3]) {
+      inFlight.kind("work").admit()!.onInterrupt(() => {
+        interrupted.push(n)
+        if (n < 3) throw new Error(`hook ${n}`)
+      })
+    }
+    let destroyed = false
+    const stopping = yield* Effect.forkChild(
+      GracefulStop.run({
+        name: "api",
+        inFlight,
+        destroy: () => {
+          destroyed = true
+        }
+      }, { grace: 0, forceTimeout: "1 second" }),
+      { startImmediately: true }
+    )
+    yield* TestClock.adjust("1 second")
+    const report = yield* Fiber.join(stopping)
+    assert.deepStrictEqual(interrupted, [1, 2, 3])
+    assert.isTrue(destroyed)
+    assert.strictEqual(report.failures.length, 1)
+    assert.deepInclude(report.counts, { admitted: 3, abandoned: 3 })
   }))

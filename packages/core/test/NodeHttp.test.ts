@@ -6,7 +6,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as http from "node:http"
-import type { AddressInfo } from "node:net"
+import type { AddressInfo, Socket } from "node:net"
 
 interface Answer {
   readonly status: number | undefined
@@ -107,8 +107,31 @@ it.live("in a force a request without a response gets 503, and one that is half 
       body: "the server is shutting down\n"
     })
     yield* Fiber.join(half)
+    // The handler does not know, and goes on as if nothing had happened.
+    pending[0]!.setHeader("x-late", "1")
+    pending[0]!.writeHead(200)
+    pending[0]!.write("late")
+    pending[0]!.end()
     yield* Fiber.join(closing)
     assert.deepInclude((yield* graceful.stop).counts, { admitted: 2, interrupted: 2 })
+  }))
+
+it.live("a connection that was upgraded is destroyed in a force", () =>
+  Effect.gen(function*() {
+    const { close, graceful, server } = yield* make({ grace: 0, forceTimeout: 0 })
+    server.on("upgrade", (_, socket) =>
+      socket.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"))
+    const { port } = server.address() as AddressInfo
+    const socket = yield* Effect.callback<Socket>((resume) => {
+      http.get({ port, host: "127.0.0.1", headers: { Connection: "upgrade", Upgrade: "x" } })
+        .on("upgrade", (_, socket) =>
+          resume(Effect.succeed(socket as Socket)))
+    })
+    socket.on("error", () => {})
+    socket.resume()
+    yield* Fiber.join(yield* close)
+    assert.strictEqual((yield* graceful.stop).outcome, "forced")
+    yield* until(() => socket.destroyed)
   }))
 
 it.live("a server that does not listen stops at once", () =>

@@ -30,7 +30,7 @@ it.live("a process whose event loop is blocked in a stop is killed, and says wha
     assert.strictEqual(signal, "SIGKILL")
     assert.match(
       stderr,
-      /^lastcall: the stop did not end in 500 ms, killing the process; still open: api \(Draining, 1 in flight, oldest job \w+\)\n$/
+      /^lastcall: the stop did not end in 2000 ms, killing the process; still open: api \(Draining, 1 in flight, oldest job \w+\)\n$/
     )
   }))
 
@@ -44,4 +44,9 @@ it.live("a process that a handle keeps alive after its stop is killed", () =>
 it.live("a process that stops in time never hears of the watchdog", () =>
   Effect.gen(function*() {
     assert.deepStrictEqual(yield* terminate("nothing"), { code: 0, signal: null, stderr: "" })
+  }))
+
+it.live("a resource that stops on its own while the process serves does not call the watchdog", () =>
+  Effect.gen(function*() {
+    assert.deepStrictEqual(yield* terminate("alone"), { code: 0, signal: null, stderr: "" })
   }))

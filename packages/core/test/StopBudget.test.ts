@@ -105,3 +105,11 @@ it.effect("a layer gives all that is built with it one budget", () =>
     yield* Layer.buildWithScope(layer, scope)
     assert.strictEqual(yield* close(scope), 3_000)
   }).pipe(quietly))
+
+it.effect("a budget that makes no sense is refused", () =>
+  Effect.gen(function*() {
+    for (const total of [Number.NaN, -1]) {
+      const exit = yield* Effect.exit(StopBudget.make(total))
+      assert.isTrue(Exit.isFailure(exit) && Exit.hasDies(exit))
+    }
+  }))

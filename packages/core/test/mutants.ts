@@ -261,7 +261,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "work is abandoned without having been asked to end",
     module: "GracefulStop",
-    from: "      inFlight?.interruptAll()\n    })",
+    from: "      yield* interruptRest\n    })",
     to: "    })",
     breaks: "4. nothing is abandoned that was not interrupted, whatever the interrupt step does",
     mode: "in order"

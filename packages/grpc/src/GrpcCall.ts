@@ -30,6 +30,8 @@ export class GrpcCall extends Context.Service<GrpcCall, {
   readonly peerCertificate: PeerCertificate | undefined
   /** Who that certificate says the peer is: SPIFFE ID, subject, fingerprint, names. */
   readonly peerIdentity: GrpcPeer | undefined
+  /** Whether a stop has asked this RPC to end: the grace period is over. */
+  readonly isStopping: () => boolean
   /** Bytes of the request messages so far, without their frames. */
   readonly receivedBytes: () => number
   /** Bytes of the response messages so far, without their frames. */

@@ -59,7 +59,7 @@ export interface GrpcLimits {
  * @since 0.1.0
  */
 export class GrpcLimitsError extends Data.TaggedError("GrpcLimitsError")<{
-  readonly limit: keyof GrpcLimits
+  readonly limit: string
   readonly value: unknown
   readonly reason: string
 }> {

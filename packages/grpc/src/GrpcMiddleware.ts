@@ -16,6 +16,7 @@ import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
 import { GrpcCall } from "./GrpcCall.ts"
 import { type Code, codes, GrpcError, resourceExhausted } from "./GrpcError.ts"
+import { GrpcLimitsError } from "./GrpcLimits.ts"
 import * as GrpcMetadata from "./GrpcMetadata.ts"
 import * as Status from "./internal/status.ts"
 
@@ -51,8 +52,8 @@ export interface GrpcMiddleware<out Provides = never, out Requires = never> {
  * @since 0.1.0
  */
 export const make = <Requires = never>(
-  wrap: <A, R>(rpc: Effect.Effect<A, GrpcError, R>) => Effect.Effect<A, GrpcError, R | Requires | GrpcCall>
-): GrpcMiddleware<never, Exclude<Requires, GrpcCall>> => unsafe(wrap)
+  wrap: <A, R>(rpc: Effect.Effect<A, GrpcError, R>) => Effect.Effect<A, GrpcError, R | NoInfer<Requires> | GrpcCall>
+): GrpcMiddleware<never, Exclude<NoInfer<Requires>, GrpcCall>> => unsafe(wrap)
 
 /**
  * A middleware that makes a service for each RPC and provides it to the handler: an authenticated user, a tenant. If making
@@ -93,15 +94,17 @@ const unsafe = <Provides, Requires>(
 ): GrpcMiddleware<Provides, Requires> => ({ wrap }) as unknown as GrpcMiddleware<Provides, Requires>
 
 /**
- * The name of the status that an RPC ends with.
+ * The name of the status that the RPC ends with: what its client gets, if it is still there. An RPC that was interrupted ends
+ * with UNAVAILABLE if a stop did so, with DEADLINE_EXCEEDED if its deadline is over, and else with CANCELLED.
  *
  * @category statuses
  * @since 0.1.0
  */
-export const codeOf = (exit: Exit.Exit<unknown, unknown>): Code | "OK" => {
+export const codeOf = (exit: Exit.Exit<unknown, unknown>, call: GrpcCall["Service"]): Code | "OK" => {
   if (Exit.isSuccess(exit)) return "OK"
-  const { code } = Status.fromCause(exit.cause, false).status
-  return names[code] ?? "UNKNOWN"
+  const code = names[Status.fromCause(exit.cause, call.isStopping()).status.code] ?? "UNKNOWN"
+  // A timer of Node may be a millisecond early.
+  return code === "CANCELLED" && Date.now() >= call.deadline - 1 ? "DEADLINE_EXCEEDED" : code
 }
 
 const names = Object.fromEntries(Object.entries(codes).map(([name, code]) => [code, name])) as {
@@ -120,7 +123,7 @@ export const accessLog: GrpcMiddleware = make((rpc) =>
     Effect.flatMap(Clock.Clock, (clock) => {
       const start = clock.monotonicTimeNanosUnsafe()
       return Effect.onExit(rpc, (exit) => {
-        const code = codeOf(exit)
+        const code = codeOf(exit, call)
         const log = serverErrors.has(code) ? Effect.logWarning : Effect.logInfo
         return Effect.annotateLogs(log(`${call.path} ${code}`), {
           "rpc.method": call.path.slice(1),
@@ -138,12 +141,13 @@ const serverErrors: ReadonlySet<string> = new Set(["UNKNOWN", "INTERNAL", "UNAVA
 
 /**
  * A limit of RPCs that run at the same time, over all methods that it is used for. What is over it is refused with
- * RESOURCE_EXHAUSTED, and may be retried.
+ * RESOURCE_EXHAUSTED, and may be retried. Throws `GrpcLimitsError` for a limit that is not above 0.
  *
  * @category middleware
  * @since 0.1.0
  */
 export const concurrencyLimit = (limit: number): GrpcMiddleware => {
+  if (!(limit > 0)) throw new GrpcLimitsError({ limit: "concurrencyLimit", value: limit, reason: "must be above 0" })
   let running = 0
   return make((rpc) =>
     Effect.suspend(() => {
@@ -200,7 +204,7 @@ export const tracing: GrpcMiddleware = unsafe((rpc) =>
     const carried = GrpcMetadata.get(call.metadata, "baggage")
     const parent = parseTraceparent(GrpcMetadata.get(call.metadata, "traceparent"))
     return Effect.withSpan(
-      Effect.onExit(rpc, (exit) => Effect.annotateCurrentSpan("rpc.grpc.status_code", codes[codeOf(exit)])),
+      Effect.onExit(rpc, (exit) => Effect.annotateCurrentSpan("rpc.grpc.status_code", codes[codeOf(exit, call)])),
       name,
       {
         kind: "server",
@@ -356,7 +360,7 @@ export const metrics: GrpcMiddleware = make((rpc) =>
       return Effect.andThen(
         Metric.update(Metric.withAttributes(callStarted, method), 1),
         Effect.onExit(rpc, (exit) => {
-          const ended = { ...method, "grpc.status": codeOf(exit) }
+          const ended = { ...method, "grpc.status": codeOf(exit, call) }
           const seconds = Number(clock.monotonicTimeNanosUnsafe() - start) / 1_000_000_000
           return Effect.all([
             Metric.update(Metric.withAttributes(callDuration, ended), seconds),

@@ -188,7 +188,7 @@ export const make = <const S extends Services, const M extends Middleware = []>(
       })
 
     const interceptor: ServerInterceptor = (definition, call) => {
-      if (inFlight.size() >= limits.maxInFlight && !isHealth(definition.path)) {
+      if (inFlight.traffic() >= limits.maxInFlight && !isHealth(definition.path)) {
         call.sendStatus(Status.tooManyInFlight)
         return deaf(call)
       }
@@ -211,9 +211,9 @@ export const make = <const S extends Services, const M extends Middleware = []>(
 
     for (const service of options.services) {
       if (isNative(service)) {
-        for (const { path, responseStream } of Object.values(service.definition)) {
+        for (const { path, requestStream, responseStream } of Object.values(service.definition)) {
           register(path, (call, entry) => {
-            const rpc = new NativeRpc(path, responseStream, call, entry, logDefect)
+            const rpc = new NativeRpc(path, requestStream, responseStream, call, entry, logDefect)
             cut(entry, rpc)
             return rpc.intercept()
           })

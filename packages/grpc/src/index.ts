@@ -2,6 +2,12 @@
 export * as GrpcCall from "./GrpcCall.ts"
 
 /** @since 0.1.0 */
+export * as GrpcChannel from "./GrpcChannel.ts"
+
+/** @since 0.1.0 */
+export * as GrpcClient from "./GrpcClient.ts"
+
+/** @since 0.1.0 */
 export * as GrpcCredentials from "./GrpcCredentials.ts"
 
 /** @since 0.1.0 */

@@ -88,6 +88,21 @@ describe("limits", () => {
       assert.strictEqual(yield* EchoClient.say(client, "third"), "third")
     }))
 
+  it.live("health checks take no place of RPCs in flight", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* serve({ maxInFlight: 1 })
+      for (let i = 0; i < 3; i++) {
+        const watch = client.makeServerStreamRequest("/grpc.health.v1.Health/Watch", () =>
+          Buffer.alloc(0), (bytes) =>
+          bytes, {})
+        yield* Effect.forkChild(EchoClient.gather(watch))
+      }
+      yield* EchoServer.until("three watch", () =>
+        server.inFlight().length === 3)
+      assert.strictEqual(yield* EchoClient.say(client, "hello"), "hello")
+      yield* server.escalate
+    }))
+
   it.live("a connection has so many streams at a time: a client holds back what is more", () =>
     Effect.gen(function*() {
       const { client, server } = yield* serve({ maxConcurrentStreams: 2 }, { count: () => Stream.never })

@@ -37,11 +37,23 @@ const Blocker = Layer.effectDiscard(Effect.gen(function*() {
   )
 }))
 
+const Watchdog = NodeWatchdog.layer({ after: "2 seconds" })
+
+/** Stops on its own while the process serves. */
+const Alone = Layer.effectDiscard(
+  hang === "alone" ? Effect.scoped(GracefulStop.make({ name: "alone" })) : Effect.void
+).pipe(Layer.provide(Watchdog))
+
 const App = Api.pipe(
   Layer.provide(Blocker),
-  Layer.provide(NodeWatchdog.layer({ after: "500 millis" })),
+  Layer.provide(Watchdog),
   Layer.provide(NodeSignals.layer())
 )
 
 // Without `runMain`, which would exit by itself after a signal whatever handles are left.
-Effect.runFork(Lifecycle.launch(App, { warmUp: Effect.sync(() => console.log("serving")) }))
+Effect.runFork(Lifecycle.launch(Layer.merge(App, Alone), {
+  warmUp: Effect.andThen(
+    hang === "alone" ? Effect.sleep("2500 millis") : Effect.void,
+    Effect.sync(() => console.log("serving"))
+  )
+}))

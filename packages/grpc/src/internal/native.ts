@@ -40,6 +40,7 @@ export class NativeRpc implements Cut {
   readonly path: string
   private readonly call: ServerInterceptingCallInterface
   private readonly entry: Entry
+  private readonly requestStream: boolean
   private readonly responseStream: boolean
   private readonly logDefect: (path: string, cause: Cause.Cause<unknown>) => void
   private pending: Promise<void> | undefined
@@ -51,12 +52,14 @@ export class NativeRpc implements Cut {
 
   constructor(
     path: string,
+    requestStream: boolean,
     responseStream: boolean,
     call: ServerInterceptingCallInterface,
     entry: Entry,
     logDefect: (path: string, cause: Cause.Cause<unknown>) => void
   ) {
     this.path = path
+    this.requestStream = requestStream
     this.responseStream = responseStream
     this.call = call
     this.entry = entry
@@ -72,7 +75,13 @@ export class NativeRpc implements Cut {
             this.isStarted = true
             this.calling(() => next(metadata))
           },
-          onReceiveHalfClose: (next) => this.calling(next),
+          // As in `Rpc`: a broken upload must not look like a whole one. A single request calls its handler here.
+          onReceiveHalfClose: (next) => {
+            if (!this.requestStream) return this.calling(next)
+            setImmediate(() => {
+              if (!this.isWireOver) next()
+            })
+          },
           onCancel: () => this.wireOver()
         })
         // A call that died before it was started has no listener: nothing will be heard of it.

@@ -62,7 +62,8 @@ export class Rpc implements Listener, Cut {
 
   private metadata: Metadata | undefined
   private fiber: Fiber.Fiber<unknown, unknown> | undefined
-  private isStopping = false
+  /** A stop has asked it to end. */
+  isStopping = false
   private isAnswered = false
   private isHandlerOver = false
   private isWireOver = false
@@ -82,6 +83,10 @@ export class Rpc implements Listener, Cut {
   private isHalfClosed = false
   private requestError: GrpcError.GrpcError | undefined
   private awaitingRequest: (() => void) | undefined
+
+  private deadlineTimer: NodeJS.Timeout | undefined
+  /** The response that was serialized inside of the middleware, so that it sees what fails then. */
+  private serialized: { readonly value: unknown; readonly message: Buffer } | undefined
 
   private unflushed = 0
   private unflushedBytes = 0
@@ -103,6 +108,7 @@ export class Rpc implements Listener, Cut {
 
   onReceiveMetadata(metadata: Metadata): void {
     this.metadata = metadata
+    if (this.runtime.method.responseStream) this.watchDeadline()
     if (this.runtime.method.requestStream) this.startHandler(this.requestStream())
     this.read()
   }
@@ -118,8 +124,14 @@ export class Rpc implements Listener, Cut {
 
   onReceiveHalfClose(): void {
     if (this.runtime.method.requestStream) {
-      this.isHalfClosed = true
-      return this.wakeReader()
+      // Node ends the requests of a stream that was reset, or whose connection broke, as if they were complete, and says the
+      // rest within the turn: a broken upload must not look like a whole one.
+      setImmediate(() => {
+        if (this.isWireOver) return
+        this.isHalfClosed = true
+        this.wakeReader()
+      })
+      return
     }
     if (this.fiber !== undefined || this.isHandlerOver) return
     const message = this.unaryRequest
@@ -143,6 +155,22 @@ export class Rpc implements Listener, Cut {
     this.fiber.interruptUnsafe()
   }
 
+  /**
+   * grpc-js answers when the deadline is over, and says that the call is over when that answer is flushed: never, to a client
+   * that does not read. In real time, as the deadline of a client is.
+   */
+  private watchDeadline(): void {
+    const deadline = this.call.getDeadline()
+    const until = typeof deadline === "number" ? deadline : deadline.getTime()
+    if (until === Number.POSITIVE_INFINITY) return
+    this.deadlineTimer = setTimeout(() => {
+      if (this.isAnswered || this.isWireOver) return
+      this.isAnswered = true
+      this.wakeWriter()
+      this.fiber?.interruptUnsafe()
+    }, Math.min(Math.max(0, until - Date.now()), 2 ** 31 - 1))
+  }
+
   // The handler
 
   private startHandler(request: unknown): void {
@@ -153,7 +181,7 @@ export class Rpc implements Listener, Cut {
       effect = method.responseStream
         ? Stream.runForEachArray(handled as Stream.Stream<unknown, unknown>, (chunk) => this.write(chunk, 0))
         : handled as Effect.Effect<unknown, unknown>
-      if (this.runtime.middleware !== undefined) effect = this.runtime.middleware(effect)
+      if (this.runtime.middleware !== undefined) effect = this.runtime.middleware(this.prepared(effect))
     } catch (defect) {
       effect = Effect.die(defect)
     }
@@ -181,12 +209,26 @@ export class Rpc implements Listener, Cut {
     this.handlerOver(this.succeed(exit.value) ? "succeeded" : "failed")
   }
 
+  private prepared(effect: Effect.Effect<unknown, unknown>): Effect.Effect<unknown, unknown> {
+    if (this.runtime.method.responseStream) return effect
+    return Effect.flatMap(effect, (value) => {
+      const message = this.runtime.method.serialize(value)
+      if (message.byteLength > this.runtime.maxSend) {
+        return Effect.fail(tooLarge(message.byteLength, this.runtime.maxSend))
+      }
+      this.serialized = { value, message }
+      return Effect.succeed(value)
+    })
+  }
+
   /** Sends what a handler ended with; whether it could be written. */
   private succeed(value: unknown): boolean {
     if (!this.runtime.method.responseStream) {
       let message: Buffer
       try {
-        message = this.runtime.method.serialize(value)
+        message = this.serialized?.value === value && this.serialized !== undefined
+          ? this.serialized.message
+          : this.runtime.method.serialize(value)
       } catch (cause) {
         this.runtime.logDefect(this.runtime.method.path, Cause.die(cause))
         this.send(Status.internalError)
@@ -254,6 +296,9 @@ export class Rpc implements Listener, Cut {
 
   private wireOver(): void {
     this.isWireOver = true
+    clearTimeout(this.deadlineTimer)
+    this.wakeReader()
+    this.wakeWriter()
     if (this.isHandlerOver) this.entry.end(this.outcome)
   }
 
@@ -317,6 +362,7 @@ export class Rpc implements Listener, Cut {
       }
       if (this.requestError !== undefined) return Effect.fail(this.requestError)
       if (this.isHalfClosed) return Cause.done()
+      if (this.isWireOver) return Effect.interrupt
       this.read()
       return Effect.flatMap(this.nextRequest, () => pull)
     })
@@ -325,7 +371,9 @@ export class Rpc implements Listener, Cut {
 
   private readonly nextRequest = Effect.callback<void>((resume) => {
     // The read that was asked for just before may have been answered at once.
-    if (this.requests.length > 0 || this.isHalfClosed || this.requestError !== undefined) return resume(Effect.void)
+    if (this.requests.length > 0 || this.isHalfClosed || this.isWireOver || this.requestError !== undefined) {
+      return resume(Effect.void)
+    }
     this.awaitingRequest = () => resume(Effect.void)
     return Effect.sync(() => {
       this.awaitingRequest = undefined
@@ -336,7 +384,8 @@ export class Rpc implements Listener, Cut {
 
   private write(chunk: NonEmptyReadonlyArray<unknown>, from: number): Effect.Effect<void, GrpcError.GrpcError> {
     for (let i = from; i < chunk.length; i++) {
-      if (this.isWireOver) return Effect.never
+      // There is nobody to write to, also for a handler that does not let itself be interrupted.
+      if (this.isWireOver || this.isAnswered) return Effect.interrupt
       if (this.unflushed >= maxUnflushed || this.unflushedBytes >= maxUnflushedBytes) {
         return Effect.flatMap(this.room, () => this.write(chunk, i))
       }
@@ -353,13 +402,17 @@ export class Rpc implements Listener, Cut {
   private flushed(size: number): void {
     this.unflushed--
     this.unflushedBytes -= size
+    if (this.unflushed <= maxUnflushed / 2 && this.unflushedBytes <= maxUnflushedBytes / 2) this.wakeWriter()
+  }
+
+  private wakeWriter(): void {
     const resume = this.awaitingRoom
-    if (resume === undefined || this.unflushed > maxUnflushed / 2 || this.unflushedBytes > maxUnflushedBytes / 2) return
     this.awaitingRoom = undefined
-    resume(Effect.void)
+    resume?.(Effect.void)
   }
 
   private readonly room = Effect.callback<void>((resume) => {
+    if (this.isWireOver || this.isAnswered) return resume(Effect.void)
     this.awaitingRoom = resume
     return Effect.sync(() => {
       this.awaitingRoom = undefined
@@ -408,6 +461,9 @@ class CallInfo {
   }
   receivedBytes(): number {
     return this.rpc.receivedBytes
+  }
+  isStopping(): boolean {
+    return this.rpc.isStopping
   }
   sentBytes(): number {
     return this.rpc.sentBytes

@@ -81,11 +81,13 @@ const check = Effect.fnUntraced(function*(listener: Unix): Effect.fn.Return<Stat
 const privateName = (file: string): string => path.join(path.dirname(file), `.lc${randomBytes(4).toString("hex")}`)
 
 /**
- * Takes a stale file away. Between the look at it and this, another starter may have put its own there: that is put back.
+ * Takes a stale file away. Another starter may have put its own there since the look at it: that is left alone, or, if it
+ * came between the two steps here, put back.
  */
 const removeStale = (file: string, stale: Stats): void => {
   const away = privateName(file)
   try {
+    if (!isSame(lstatSync(file), stale)) return
     renameSync(file, away)
   } catch (cause) {
     if (code(cause) === "ENOENT") return
@@ -98,12 +100,22 @@ const removeStale = (file: string, stale: Stats): void => {
   }
 }
 
-/** `false`: the name is taken. A file system without hard links gets a rename, which would replace what came meanwhile. */
-const link = (from: string, to: string): Promise<boolean> =>
-  fs.link(from, to).then(() => fs.unlink(from), (cause) => {
-    if (code(cause) === "EPERM" || code(cause) === "ENOTSUP") return fs.rename(from, to)
-    return Promise.reject(cause)
-  }).then(() => true, (cause) => code(cause) === "EEXIST" ? false : Promise.reject(cause))
+/**
+ * `false`: the name is taken. A file system without hard links gets a rename, which would replace what came meanwhile.
+ * Synchronous, so that starters of one process cannot come between.
+ */
+const link = (from: string, to: string): boolean => {
+  try {
+    linkSync(from, to)
+  } catch (cause) {
+    if (code(cause) === "EEXIST") return false
+    if (code(cause) !== "EPERM" && code(cause) !== "ENOTSUP") throw cause
+    renameSync(from, to)
+    return true
+  }
+  unlinkSync(from)
+  return true
+}
 
 /**
  * Puts the bound socket at its path, in one atomic step. `link` decides between two starters; `rename` takes the place of
@@ -114,7 +126,7 @@ const publish = Effect.fnUntraced(function*(listener: Unix, from: string): Effec
     const stale = yield* check(listener)
     if (listener.takeover) return yield* attempt(listener, () => fs.rename(from, listener.path))
     if (stale !== undefined) yield* attempt(listener, async () => removeStale(listener.path, stale))
-    const linked = yield* attempt(listener, () => link(from, listener.path))
+    const linked = yield* attempt(listener, async () => link(from, listener.path))
     if (linked) return
   }
 })

@@ -1,0 +1,68 @@
+/**
+ * The sockets of a channel.
+ *
+ * grpc-js closes a connection by ending its half of it, and then waits for the peer: one that is frozen holds the socket for
+ * ever. Node tells of each socket that is made (`diagnostics_channel`), and the async context says for which channel: grpc-js is
+ * only ever entered in the context of its channel, and left for the program's code.
+ */
+import * as Effect from "effect/Effect"
+import { AsyncLocalStorage } from "node:async_hooks"
+import { subscribe, unsubscribe } from "node:diagnostics_channel"
+import type { Socket } from "node:net"
+
+export interface ClientSockets {
+  /** Calls into grpc-js: sockets that it makes from now on, whenever, are of this channel. */
+  enter<A>(f: () => A): A
+  /** Waits until no socket is open. */
+  readonly awaitClosed: Effect.Effect<void>
+  /** Destroys what is open. */
+  destroy(): void
+  /** Hears of no more sockets. */
+  release(): void
+}
+
+const channel = "net.client.socket"
+
+const owner = new AsyncLocalStorage<((socket: Socket) => void) | undefined>()
+
+const adopt = (message: unknown): void => owner.getStore()?.((message as { readonly socket: Socket }).socket)
+
+let channels = 0
+
+/** Calls the program's code from a callback of grpc-js: what it connects to is its own. */
+export const leave = (f: () => void): void => owner.getStore() === undefined ? f() : owner.run(undefined, f)
+
+export const make = (): ClientSockets => {
+  const sockets = new Set<Socket>()
+  let waiters: Array<() => void> = []
+  if (channels++ === 0) subscribe(channel, adopt)
+
+  const add = (socket: Socket): void => {
+    sockets.add(socket)
+    socket.once("close", () => {
+      sockets.delete(socket)
+      if (sockets.size > 0) return
+      const wake = waiters
+      waiters = []
+      leave(() => wake.forEach((resume) => resume()))
+    })
+  }
+
+  return {
+    enter: (f) => owner.run(add, f),
+    awaitClosed: Effect.callback<void>((resume) => {
+      if (sockets.size === 0) return resume(Effect.void)
+      const wake = () => resume(Effect.void)
+      waiters.push(wake)
+      return Effect.sync(() => {
+        waiters = waiters.filter((waiter) => waiter !== wake)
+      })
+    }),
+    destroy() {
+      for (const socket of sockets) socket.destroy()
+    },
+    release() {
+      if (--channels === 0) unsubscribe(channel, adopt)
+    }
+  }
+}

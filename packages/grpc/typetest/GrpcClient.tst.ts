@@ -1,0 +1,68 @@
+import * as GrpcChannel from "@lastcall/grpc/GrpcChannel"
+import * as GrpcClient from "@lastcall/grpc/GrpcClient"
+import type { GrpcCredentialsError } from "@lastcall/grpc/GrpcCredentials"
+import type { GrpcError } from "@lastcall/grpc/GrpcError"
+import type * as Effect from "effect/Effect"
+import type * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import { describe, expect, it } from "tstyche"
+import type { EchoServiceService, SayResponse as TsSayResponse } from "../test/gen-ts-proto/lastcall/test/v1/echo.ts"
+import {
+  type ChatResponse,
+  type CountResponse,
+  EchoService,
+  type SayResponse,
+  type SumResponse
+} from "../test/gen/lastcall/test/v1/echo_pb.ts"
+
+declare const echo: GrpcClient.Client<typeof EchoService>
+declare const tsEcho: GrpcClient.Client<typeof EchoServiceService>
+declare const numbers: Stream.Stream<{ readonly n: number }, "no number", Scope.Scope>
+declare const texts: Stream.Stream<{ readonly text: string }>
+
+describe("a client", () => {
+  it("needs a channel, and cannot fail to be made", () => {
+    expect(GrpcClient.make(EchoService)).type.toBe<Effect.Effect<typeof echo, never, GrpcChannel.GrpcChannel>>()
+    expect(GrpcClient.make(EchoService, { deadline: "1 second" })).type.toBe<
+      Effect.Effect<typeof echo, never, GrpcChannel.GrpcChannel>
+    >()
+  })
+
+  it("has the four kinds of the descriptor", () => {
+    expect(echo.say({ text: "" })).type.toBe<Effect.Effect<SayResponse, GrpcError>>()
+    expect(echo.count({ to: 1 })).type.toBe<Stream.Stream<CountResponse, GrpcError>>()
+    expect(echo.sum(numbers)).type.toBe<Effect.Effect<SumResponse, GrpcError | "no number", Scope.Scope>>()
+    expect(echo.chat(texts)).type.toBe<Stream.Stream<ChatResponse, GrpcError>>()
+  })
+
+  it("has those of a grpc-js definition too", () => {
+    expect(tsEcho.say({ text: "" })).type.toBe<Effect.Effect<TsSayResponse, GrpcError>>()
+    expect(tsEcho.sum(numbers)).type.toBeAssignableTo<
+      Effect.Effect<{ readonly total: number }, GrpcError | "no number", Scope.Scope>
+    >()
+    expect(tsEcho.chat(texts)).type.toBeAssignableTo<Stream.Stream<{ readonly text: string }, GrpcError>>()
+  })
+
+  it("does not take other requests", () => {
+    expect(echo.say).type.not.toBeCallableWith({ text: 5 })
+    expect(echo.say).type.not.toBeCallableWith(texts)
+    expect(echo.sum).type.not.toBeCallableWith({ n: 1 })
+    expect(echo.chat).type.not.toBeCallableWith(numbers)
+    expect(tsEcho.say).type.not.toBeCallableWith({})
+    expect(echo).type.not.toHaveProperty("shout")
+  })
+})
+
+describe("a channel", () => {
+  it("is a layer that fails for its credentials only", () => {
+    expect(GrpcChannel.layer({ address: "a:1" })).type.toBe<
+      Layer.Layer<GrpcChannel.GrpcChannel, GrpcCredentialsError>
+    >()
+  })
+
+  it("of no address cannot be made", () => {
+    expect(GrpcChannel.ipv4).type.not.toBeCallableWith()
+    expect(GrpcChannel.make).type.not.toBeCallableWith({})
+  })
+})
