@@ -3,7 +3,7 @@
  *
  * grpc-js sets a timer for the deadline of an RPC when its headers arrive, before anything of ours runs; above 2^31 ms (24.8
  * days) the timer fires at once, and the RPC is answered DEADLINE_EXCEEDED. Node tells of each HTTP/2 stream before grpc-js
- * sees it (`diagnostics_channel`, since Node 24); there a longer deadline becomes the longest that a timer can wait for.
+ * sees it (`diagnostics_channel`; Node 22.23 and 24 have it); there a longer deadline becomes the longest that a timer can wait for.
  */
 import { subscribe, unsubscribe } from "node:diagnostics_channel"
 
