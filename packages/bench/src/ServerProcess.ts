@@ -1,6 +1,6 @@
 /** A server in a process of its own, on a core of its own where `taskset` is there. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
-import type { Address, Answer, Question, ServerSpec } from "./ServerSpec.ts"
+import type { Address, Answer, ProfiledFunction, Question, ServerSpec } from "./ServerSpec.ts"
 
 export interface ServerProcess {
   readonly at: Address
@@ -8,10 +8,12 @@ export interface ServerProcess {
   readonly coldStart: { readonly millis: number; readonly cpuMicros: number }
   /** The CPU time of the process so far, in microseconds. */
   readonly cpu: () => Promise<number>
-  /** The bytes of the heap that are in use after a full collection. */
+  /** The bytes of the heap that are in use after a full collection. Needs the flag `--expose-gc`. */
   readonly heap: () => Promise<number>
   /** How long its stop took, in milliseconds. */
   readonly stop: (how?: "interrupt") => Promise<number>
+  /** Begins a CPU profile; what it returns ends it. */
+  readonly profile: () => Promise<() => Promise<ReadonlyArray<ProfiledFunction>>>
   /** Ends the process. */
   readonly kill: () => Promise<void>
 }
@@ -34,10 +36,11 @@ const answerMillis = 60_000
 export const start = async (
   main: string,
   spec: ServerSpec,
-  flags: ReadonlyArray<string> = []
+  flags: ReadonlyArray<string>,
+  isBound: boolean
 ): Promise<ServerProcess> => {
-  const command = [process.execPath, "--expose-gc", ...flags, main, JSON.stringify(spec)]
-  if (cores !== undefined) command.unshift("taskset", "-c", String(cores.server))
+  const command = [process.execPath, ...flags, main, JSON.stringify(spec)]
+  if (isBound && cores !== undefined) command.unshift("taskset", "-c", String(cores.server))
   const child = spawn(command[0]!, command.slice(1), { stdio: ["ignore", "inherit", "inherit", "ipc"] })
   const kill = (): Promise<void> =>
     new Promise((resolve) => {
@@ -58,6 +61,10 @@ export const start = async (
       cpu: async () => (await ask("sample", "Sample")).cpuMicros,
       heap: async () => (await ask("heap", "Heap")).bytes,
       stop: async (how) => (await ask(how ?? "stop", "Stopped")).millis,
+      profile: async () => {
+        await ask("profile", "Profiling")
+        return async () => (await ask("endProfile", "Profile")).functions
+      },
       kill
     }
   } catch (cause) {

@@ -38,8 +38,17 @@ export type Answer =
   | { readonly _tag: "Sample"; readonly cpuMicros: number }
   | { readonly _tag: "Heap"; readonly bytes: number }
   | { readonly _tag: "Stopped"; readonly millis: number }
+  | { readonly _tag: "Profiling" }
+  | { readonly _tag: "Profile"; readonly functions: ReadonlyArray<ProfiledFunction> }
 
-export type Question = "sample" | "heap" | "stop" | "interrupt"
+export type Question = "sample" | "heap" | "stop" | "interrupt" | "profile" | "endProfile"
+
+/** A function of a CPU profile, and its own share of the time that the process was busy. */
+export interface ProfiledFunction {
+  readonly name: string
+  readonly file: string
+  readonly share: number
+}
 
 export type Address =
   | { readonly _tag: "Tcp"; readonly port: number }

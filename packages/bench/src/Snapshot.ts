@@ -33,7 +33,7 @@ export const make = (checkout: string = workspace): Snapshot => {
     strip(join(from, "src"), join(to, "src"))
     writeFileSync(
       join(to, "package.json"),
-      readFileSync(join(from, "package.json"), "utf8").replaceAll(/(\.\/src\/[^"]*)\.ts"/g, '$1.js"')
+      readFileSync(join(from, "package.json"), "utf8").replaceAll(/(\.\/src\/[^"]*)\.ts"/g, "$1.js\"")
     )
   }
   strip(join(bench, "src"), join(folder, "src"))

@@ -21,14 +21,18 @@ const socketTo = (at: Address, transport: Transport): Promise<Duplex> =>
       // The certificate was made a moment ago, for this run.
       ? tls.connect({ host: "127.0.0.1", port: at.port, ALPNProtocols: ["h2"], rejectUnauthorized: false }, () =>
         resolve(socket))
-      : net.connect({ host: "127.0.0.1", port: at.port, noDelay: true }, () => resolve(socket))
+      : net.connect({ host: "127.0.0.1", port: at.port, noDelay: true }, () =>
+        resolve(socket))
     socket.once("error", reject)
   })
 
 export const connect = async (at: Address, transport: Transport, workload: Workload): Promise<Client> => {
-  const { promise, reject } = Promise.withResolvers<never>()
+  let reject: (cause: Error) => void = () => {}
+  const failure = new Promise<never>((_, onFailure) => {
+    reject = onFailure
+  })
   // Nobody may be waiting when a connection fails.
-  promise.catch(() => {})
+  failure.catch(() => {})
   const connections: Array<Connection> = []
   for (let i = 0; i < workload.connections; i++) {
     connections.push(
@@ -37,7 +41,7 @@ export const connect = async (at: Address, transport: Transport, workload: Workl
   }
   return {
     connections,
-    failure: promise,
+    failure,
     close: () => {
       for (const connection of connections) connection.close()
     }

@@ -98,8 +98,11 @@ export const serverStream = (size: number): Workload => ({
   method: "ServerStream",
   connections: 1,
   load: ([connection], millis) =>
-    streams(millis, size, async () =>
-      expect("server stream", await call(connection!, framed(countMessage(size))), size * (frameSize + 13)))
+    streams(
+      millis,
+      size,
+      async () => expect("server stream", await call(connection!, framed(countMessage(size))), size * (frameSize + 13))
+    )
 })
 
 /** One request stream of that many messages of 16 bytes after the other, each message in a DATA frame of its own. */
@@ -110,8 +113,16 @@ export const clientStream = (size: number): Workload => {
     method: "ClientStream",
     connections: 1,
     load: ([connection], millis) =>
-      streams(millis, size, async () =>
-        expect("client stream", await call(connection!, body, one.byteLength), frameSize + countMessage(size).byteLength))
+      streams(
+        millis,
+        size,
+        async () =>
+          expect(
+            "client stream",
+            await call(connection!, body, one.byteLength),
+            frameSize + countMessage(size).byteLength
+          )
+      )
   }
 }
 
@@ -189,4 +200,3 @@ export const paced = (
     }
     turn()
   })
-

@@ -1,6 +1,7 @@
 /** The codec of protobuf-es for a grpc-js definition, as Lastcall makes it from a descriptor. */
-import { fromBinary, toBinary } from "@bufbuild/protobuf"
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf"
 import { type Message, MessageSchema } from "../gen/lastcall/bench/v1/bench_pb.ts"
+import type { Counted } from "./Counted.ts"
 import * as Definition from "./Definition.ts"
 
 export const definition = Definition.make({
@@ -10,3 +11,9 @@ export const definition = Definition.make({
     return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   }
 })
+
+export const counted: Counted = {
+  read: (message) => (message as Message).count,
+  make: (count) => create(MessageSchema, { count }),
+  tick: create(MessageSchema, { text: "hello world" })
+}

@@ -7,8 +7,7 @@ import * as Counted from "./Counted.ts"
 import * as Definition from "./Definition.ts"
 
 export const serve: Serve = async ({ channelz, codec, folder, handler, transport }) => {
-  const counted = Counted.of(codec)
-  const tick = Counted.tick(codec)
+  const { make, read, tick } = await Counted.of(codec)
   const pending: Array<unknown> = []
   const definition = codec === "identity" ? Definition.make() : (await import("./ProtobufEs.ts")).definition
   const server = new grpc.Server(channelz ? {} : { "grpc.enable_channelz": 0 })
@@ -18,7 +17,7 @@ export const serve: Serve = async ({ channelz, codec, folder, handler, transport
     never: (_, answer) => void pending.push(answer)
   }
   const serverStream: grpc.handleServerStreamingCall<unknown, unknown> = (call) => {
-    let left = counted.read(call.request)
+    let left = read(call.request)
     const write = (): void => {
       while (left > 0) {
         left--
@@ -31,7 +30,7 @@ export const serve: Serve = async ({ channelz, codec, folder, handler, transport
   const clientStream: grpc.handleClientStreamingCall<unknown, unknown> = (call, answer) => {
     let count = 0
     call.on("data", () => count++)
-    call.on("end", () => answer(null, counted.make(count)))
+    call.on("end", () => answer(null, make(count)))
   }
   const bidi: grpc.handleBidiStreamingCall<unknown, unknown> = (call) => {
     call.on("data", (message) => void call.write(message))

@@ -38,9 +38,7 @@ const respond = (stream: http2.ServerHttp2Stream): void => {
 }
 
 export const serve: Serve = async ({ codec, handler }) => {
-  const counted = Counted.of("identity")
-  const tick = frame(Counted.tick("identity") as Buffer)
-  const ticks = Buffer.concat(Array<Buffer>(batch).fill(tick))
+  const { make, read: count, tick } = Counted.identity
   if (codec !== "identity") throw new Error("raw http2 has the identity codec only")
 
   const unary = (stream: http2.ServerHttp2Stream): void => {
@@ -57,14 +55,12 @@ export const serve: Serve = async ({ codec, handler }) => {
   }
   const serverStream = (stream: http2.ServerHttp2Stream): void =>
     read(stream, (message) => {
-      let left = counted.read(message)
+      let left = count(message)
       const write = (): void => {
         while (left > 0) {
-          const now = Math.min(left, batch)
-          left -= now
-          if (!stream.write(now === batch ? ticks : ticks.subarray(0, now * tick.byteLength))) {
-            return void stream.once("drain", write)
-          }
+          const frames: Array<Buffer> = []
+          for (; left > 0 && frames.length < batch; left--) frames.push(frame(tick))
+          if (!stream.write(Buffer.concat(frames))) return void stream.once("drain", write)
         }
         stream.end()
       }
@@ -76,7 +72,7 @@ export const serve: Serve = async ({ codec, handler }) => {
     read(stream, () => count++)
     stream.on("end", () => {
       respond(stream)
-      stream.end(frame(counted.make(count) as Buffer))
+      stream.end(frame(make(count)))
     })
   }
   const bidi = (stream: http2.ServerHttp2Stream): void => {
@@ -104,7 +100,10 @@ export const serve: Serve = async ({ codec, handler }) => {
     stop: (interrupt) =>
       new Promise((resolve) => {
         server.close(resolve)
-        for (const session of sessions) interrupt ? session.destroy() : session.close()
+        for (const session of sessions) {
+          if (interrupt) session.destroy()
+          else session.close()
+        }
       })
   }
 }

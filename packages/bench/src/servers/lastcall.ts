@@ -1,6 +1,4 @@
 /** Lastcall, as a program uses it. */
-import { readFileSync } from "node:fs"
-import { join } from "node:path"
 import * as GrpcCredentials from "@lastcall/grpc/GrpcCredentials"
 import * as GrpcListener from "@lastcall/grpc/GrpcListener"
 import * as GrpcMiddleware from "@lastcall/grpc/GrpcMiddleware"
@@ -12,13 +10,14 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import type { Handler, Serve } from "../ServerSpec.ts"
 import * as Counted from "./Counted.ts"
 import * as Definition from "./Definition.ts"
 
 export const serve: Serve = async ({ codec, folder, handler, middleware, transport }) => {
-  const counted = Counted.of(codec)
-  const tick = Counted.tick(codec)
+  const { make, read, tick } = await Counted.of(codec)
   const unary: { readonly [K in Handler]: (request: unknown) => Effect.Effect<unknown> } = {
     sync: (request) => Effect.succeed(request),
     async: (request) => Effect.callback((resume) => void setImmediate(() => resume(Effect.succeed(request)))),
@@ -31,9 +30,8 @@ export const serve: Serve = async ({ codec, folder, handler, middleware, transpo
   class Bench extends GrpcService.Service<Bench>()(definition) {}
   const BenchLive = Bench.toLayer({
     unary: unary[handler],
-    serverStream: (request) => Stream.map(Stream.range(1, counted.read(request)), () => tick),
-    clientStream: (requests) =>
-      Effect.map(Stream.runFold(requests, () => 0, (count) => count + 1), counted.make),
+    serverStream: (request) => Stream.map(Stream.range(1, read(request)), () => tick),
+    clientStream: (requests) => Effect.map(Stream.runFold(requests, () => 0, (count) => count + 1), make),
     bidi: (requests) => requests
   })
   const credentials = transport === "tls"

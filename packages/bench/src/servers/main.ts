@@ -1,8 +1,9 @@
 /** The process of one server: listens, and answers what the benchmark asks over IPC. */
-import type { Answer, Question, Serve, ServerSpec } from "../ServerSpec.ts"
+import type { Answer, ProfiledFunction, Question, Serve, ServerSpec } from "../ServerSpec.ts"
 
 const spec = JSON.parse(process.argv[2]!) as ServerSpec
-const say = (answer: Answer): void => void process.send!(answer)
+// The benchmark may be gone.
+const say = (answer: Answer): void => void process.send!(answer, undefined, undefined, () => {})
 const cpuMicros = (): number => {
   const { system, user } = process.cpuUsage()
   return system + user
@@ -11,6 +12,8 @@ const cpuMicros = (): number => {
 const { serve } = await import(`./${spec.library}.ts`) as { readonly serve: Serve }
 const served = await serve(spec)
 say({ _tag: "Listening", at: served.at, millis: performance.now(), cpuMicros: cpuMicros() })
+
+let endProfile: (() => Promise<ReadonlyArray<ProfiledFunction>>) | undefined
 
 process.on("disconnect", () => process.exit())
 process.on("message", async (question: Question) => {
@@ -27,5 +30,12 @@ process.on("message", async (question: Question) => {
       await served.stop(question === "interrupt")
       return say({ _tag: "Stopped", millis: performance.now() - start })
     }
+    case "profile": {
+      const { profile } = await import("./Profile.ts")
+      endProfile = await profile()
+      return say({ _tag: "Profiling" })
+    }
+    case "endProfile":
+      return say({ _tag: "Profile", functions: await endProfile!() })
   }
 })

@@ -29,7 +29,7 @@ GrpcMethod("BenchService", "unary")(
   Object.getOwnPropertyDescriptor(Bench.prototype, "unary")!
 )
 
-class App {}
+const App: new() => object = function() {} as unknown as new() => object
 Module({ controllers: [Bench] })(App)
 
 export const serve: Serve = async () => {

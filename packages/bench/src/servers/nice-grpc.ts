@@ -1,26 +1,25 @@
 /** nice-grpc, with the definition of grpc-js. */
-import { type CallContext, createServer } from "nice-grpc"
+import { createServer } from "nice-grpc"
 import type { Serve } from "../ServerSpec.ts"
 import * as Counted from "./Counted.ts"
 import * as Definition from "./Definition.ts"
 
 export const serve: Serve = async ({ codec, handler }) => {
-  const counted = Counted.of(codec)
-  const tick = Counted.tick(codec)
+  const { make, read, tick } = await Counted.of(codec)
   const definition = codec === "identity" ? Definition.make() : (await import("./ProtobufEs.ts")).definition
   const server = createServer({ "grpc.enable_channelz": 0 })
   server.add(definition, {
-    unary: async (request: unknown, _: CallContext) => {
+    unary: async (request: unknown) => {
       if (handler === "async") await new Promise((resolve) => setImmediate(resolve))
       return request
     },
     async *serverStream(request: unknown) {
-      for (let left = counted.read(request); left > 0; left--) yield tick
+      for (let left = read(request); left > 0; left--) yield tick
     },
     async clientStream(requests: AsyncIterable<unknown>) {
       let count = 0
       for await (const _ of requests) count++
-      return counted.make(count)
+      return make(count)
     },
     async *bidi(requests: AsyncIterable<unknown>) {
       yield* requests

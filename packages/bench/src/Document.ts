@@ -1,0 +1,158 @@
+/** `docs/benchmarks.md`, of what a run has found. */
+import { type Outcome, percent, type Profile, type Result, type RowOutcome, type ScenarioOutcome } from "./Outcome.ts"
+import type { Goal, Summary } from "./Ratio.ts"
+
+/** A number with three digits that count. */
+export const digits = (value: number): string => {
+  const size = Math.abs(value)
+  return size >= 100 ? String(Math.round(value)) : value.toFixed(size >= 10 ? 1 : size >= 0.1 || size === 0 ? 2 : 3)
+}
+
+const spread = ({ max, median, min, p10 }: Summary): string =>
+  `**${digits(median)}** (p10 ${digits(p10)}; ${digits(min)}..${digits(max)})`
+
+const goalText = (goal: Goal | undefined): string =>
+  goal === undefined ? "" : `${goal._tag === "AtLeast" ? "≥" : "≤"} ${goal.value}`
+
+/** Met where it is met with every setting of V8; otherwise by how much the worst of them misses it. */
+export const verdict = ({ goal, results }: RowOutcome): string => {
+  if (goal === undefined) return ""
+  const isOpen = results.some(({ verdict }) => verdict?.open === true)
+  const missed = results.filter(({ verdict }) => verdict?.met === false)
+  if (missed.length === 0) return isOpen ? "met, within noise" : "met"
+  const by = Math.max(...missed.map(({ summary }) => Math.abs(summary.median / goal.value - 1)))
+  const where = missed.length < results.length ? ` (V8: ${missed[0]!.flags})` : ""
+  return `**missed** by ${percent(by)}${where}${isOpen ? ", within noise" : ""}`
+}
+
+const cell = (results: ReadonlyArray<Result>, flags: string): string => {
+  const result = results.find((result) => result.flags === flags)
+  return result === undefined ? "" : spread(result.summary)
+}
+
+const sides = (results: ReadonlyArray<Result>): string =>
+  results.map(({ base, subject }) => `${digits(subject)} / ${digits(base)}`).join("; ")
+
+const rates = (results: ReadonlyArray<Result>): string =>
+  results.flatMap(({ throughput }) => throughput === undefined ? [] : [digits(throughput.median)]).join("; ")
+
+const quietest = (results: ReadonlyArray<Result>): string =>
+  results.flatMap(({ quietest }) => quietest === undefined ? [] : [digits(quietest)]).join("; ")
+
+const line = (cells: ReadonlyArray<string>): string => `| ${cells.join(" | ")} |`
+
+const table = ({ compared, rows, title, unit }: ScenarioOutcome): string => {
+  const flags = [...new Set(rows.flatMap(({ results }) => results.map(({ flags }) => flags)))]
+  const hasRates = rows.some(({ results }) => results.some(({ throughput }) => throughput !== undefined))
+  const head = [
+    "",
+    "goal",
+    ...flags.map((flags) => `V8: ${flags}`),
+    ...(hasRates ? ["quietest tenth", "throughput"] : []),
+    `${unit}, subject / base`,
+    "verdict"
+  ]
+  const remarks = rows.flatMap(({ base, results, subject }) =>
+    results.flatMap(({ flags, remark }) =>
+      remark === undefined ? [] : [`- ${subject} against ${base} (V8: ${flags}): ${remark}`]
+    )
+  )
+  return [
+    `### ${title}`,
+    "",
+    `${compared[0]!.toUpperCase()}${compared.slice(1)}.`,
+    "",
+    line(head),
+    line(head.map(() => "---")),
+    ...rows.map((row) =>
+      line([
+        `${row.subject} vs ${row.base}`,
+        goalText(row.goal),
+        ...flags.map((flags) => cell(row.results, flags)),
+        ...(hasRates ? [quietest(row.results), rates(row.results)] : []),
+        sides(row.results),
+        verdict(row)
+      ])
+    ),
+    "",
+    ...(remarks.length === 0 ? [] : [...remarks, ""])
+  ].join("\n")
+}
+
+const profileTable = ({ functions, title }: Profile): string =>
+  [
+    `### ${title}`,
+    "",
+    line(["share", "function", "where"]),
+    line(["---", "---", "---"]),
+    ...functions.slice(0, 15).map(({ file, name, share }) => line([percent(share), `\`${name}\``, file])),
+    ""
+  ].join("\n")
+
+const summaryOfGoals = (scenarios: ReadonlyArray<ScenarioOutcome>): string => {
+  const missed = scenarios.flatMap(({ rows, title }) =>
+    rows.flatMap((row) => {
+      const text = verdict(row)
+      return text === "" || text.startsWith("met") ? [] : [`- ${title}, ${row.subject} vs ${row.base}: ${text}`]
+    })
+  )
+  const goals = scenarios.flatMap(({ rows }) => rows).filter(({ goal }) => goal !== undefined).length
+  return missed.length === 0
+    ? `All ${goals} goals that were measured are met.`
+    : [`${goals - missed.length} of ${goals} goals that were measured are met. Not met:`, "", ...missed].join("\n")
+}
+
+export const render = (outcome: Outcome): string => {
+  const { command, date, doubts, machine, others, pairs, profiles, scenarios, seconds, versions } = outcome
+  return [
+    "# Benchmarks",
+    "",
+    `Written by \`${command}\` on ${date}, in ${
+      Math.round(seconds / 60)
+    } minutes. The same as data: [benchmarks.json](benchmarks.json).`,
+    "",
+    ...(doubts.length === 0 ? [] : [
+      "> **The machine was too noisy to conclude.** The ratios are of pairs that were measured one after the other, so that",
+      "> slow changes cancel, but small differences mean nothing:",
+      ...doubts.map((doubt) => `> ${doubt}.`),
+      ""
+    ]),
+    summaryOfGoals(scenarios),
+    "",
+    "## How it was measured",
+    "",
+    "- Server CPU (user and system, all threads of the server's process) per call or message; calls per second beside it.",
+    "- Every server in a process of its own; the load comes from another process, in raw HTTP/2 frames made by hand, and",
+    "  checks the size of every answer. Loopback.",
+    `- Rounds are interleaved, A B C A B C, at least ${pairs} pairs (15 of stops and cold starts, 5 of heaps); servers are started anew after a third of them. The ratio is taken of each`,
+    "  pair. Shown are the median, the tenth percentile, and the least and the greatest. \"Within noise\": the goal lies in the",
+    "  95 % confidence interval of the median.",
+    "  *Quietest tenth*: the ratio of the tenth percentiles of both sides, what is left when others leave the machine alone.",
+    "  *Throughput*: the median ratio of calls per second. Both first with V8's defaults.",
+    "- The same codec on both sides. *Identity*: messages are their bytes, 16 of them. *protobuf-es*: a message with a string.",
+    "- Once with V8's defaults and once with `--no-allocation-site-pretenuring`: servers on `node:http2` flip between two states",
+    "  of the heap under the default, which can hide a difference.",
+    "- All servers on grpc-js have channelz off, but the one that is named so. NestJS and protobuf-ts have the identity codec too.",
+    "- Sources are copied as JavaScript before a run: no types are stripped in a server.",
+    "",
+    "## Results",
+    "",
+    ...scenarios.map(table),
+    "Not measured: the cost of a client call. Lastcall has no client yet.",
+    "",
+    ...(profiles.length === 0 ? [] : [
+      "## Where the time goes",
+      "",
+      "Lastcall's busy time by function, its own time only (V8: no pretenuring; sampled every 250 µs).",
+      "",
+      ...profiles.map(profileTable)
+    ]),
+    "## Machine",
+    "",
+    `- ${machine.processor}, ${machine.processors} processors, ${machine.memoryGiB} GiB, ${machine.system}`,
+    `- ${machine.cores}`,
+    `- others' share of the processors meanwhile: ${others === undefined ? "unknown" : percent(others)}`,
+    `- ${Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", ")}`,
+    ""
+  ].join("\n")
+}

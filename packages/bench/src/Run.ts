@@ -1,0 +1,99 @@
+/** How a run of the benchmark is done: how often, how long, on what. */
+import type { Noise } from "./Noise.ts"
+import * as ServerProcess from "./ServerProcess.ts"
+import type { ServerSpec } from "./ServerSpec.ts"
+import type { Snapshot } from "./Snapshot.ts"
+
+export interface Run {
+  readonly snapshot: Snapshot
+  /** Of another checkout of Lastcall, to measure a change of it. */
+  readonly candidate: Snapshot | undefined
+  readonly noise: Noise
+  /** How often servers are started anew, and how many rounds they then serve, the first ones unmeasured. */
+  readonly generations: number
+  readonly warmupRounds: number
+  readonly rounds: number
+  /** Pairs of what takes a process each: stops, cold starts. */
+  readonly pairs: number
+  readonly windowMillis: number
+  readonly warmupMillis: number
+  /** Messages of a stream. */
+  readonly streamSize: number
+  readonly idleConnections: number
+  readonly openCalls: number
+  /** Whether servers and load have a core each. */
+  readonly isBound: boolean
+  readonly log: (line: string) => void
+}
+
+export const full = {
+  generations: 3,
+  warmupRounds: 3,
+  rounds: 12,
+  windowMillis: 120,
+  warmupMillis: 600,
+  pairs: 15,
+  streamSize: 100_000,
+  idleConnections: 5_000,
+  openCalls: 1_000,
+  isBound: true
+} as const
+
+export const quick = {
+  ...full,
+  generations: 1,
+  rounds: 16,
+  pairs: 5,
+  idleConnections: 1_000
+} as const
+
+export const tiny = {
+  generations: 1,
+  warmupRounds: 0,
+  rounds: 1,
+  pairs: 1,
+  windowMillis: 1,
+  warmupMillis: 1,
+  streamSize: 100,
+  idleConnections: 5,
+  openCalls: 5,
+  isBound: false
+} as const
+
+/** How V8 is set: by default its heap flips between two states under `node:http2`, which can hide what is measured. */
+export interface Flags {
+  readonly name: string
+  readonly flags: ReadonlyArray<string>
+}
+
+export const defaultFlags: Flags = { name: "default", flags: [] }
+export const noPretenuring: Flags = {
+  name: "no pretenuring",
+  flags: ["--no-allocation-site-pretenuring"]
+}
+
+/** A server in a comparison: what it has besides the defaults. */
+export type Contender =
+  & Partial<Omit<ServerSpec, "folder">>
+  & Pick<ServerSpec, "library">
+  & { readonly isCandidate?: boolean }
+
+export const start = (
+  { candidate, isBound, snapshot }: Run,
+  { isCandidate, ...contender }: Contender,
+  flags: ReadonlyArray<string>
+): Promise<ServerProcess.ServerProcess> =>
+  ServerProcess.start(
+    (isCandidate === true ? candidate! : snapshot).main,
+    {
+      codec: "identity",
+      handler: "sync",
+      transport: "tcp",
+      middleware: [],
+      channelz: false,
+      ...contender,
+      folder: snapshot.folder
+    },
+    flags,
+    isBound
+  )

@@ -1,0 +1,165 @@
+/** The scenarios and rows of the table, with the goals of the project. */
+import * as Load from "./load/Load.ts"
+import { atLeast, atMost } from "./Ratio.ts"
+import * as Scenario from "./Scenario.ts"
+
+const lastcall = { library: "lastcall" } as const
+const grpcJs = { library: "grpc-js" } as const
+const http2 = { library: "http2" } as const
+
+const unary = Scenario.cpu("unary", "Unary, identity codec", "call", true, () => Load.unary, {
+  "grpc-js": grpcJs,
+  Lastcall: lastcall,
+  "node:http2": http2,
+  "grpc-js, again": grpcJs,
+  "grpc-js, async handler": { ...grpcJs, handler: "async" },
+  "Lastcall, async handler": { ...lastcall, handler: "async" },
+  "Lastcall, span": { ...lastcall, middleware: ["tracing"] },
+  "Lastcall, metrics": { ...lastcall, middleware: ["metrics"] },
+  "Lastcall, span and metrics": { ...lastcall, middleware: ["tracing", "metrics"] },
+  "grpc-js, channelz on": { ...grpcJs, channelz: true },
+  "nice-grpc": { library: "nice-grpc" },
+  NestJS: { library: "nestjs" },
+  "protobuf-ts": { library: "protobuf-ts" }
+}, [
+  { id: "unary/sync", subject: "Lastcall", base: "grpc-js", goal: atLeast(1) },
+  { id: "unary/limit", subject: "node:http2", base: "grpc-js" },
+  { id: "unary/control", subject: "grpc-js, again", base: "grpc-js" },
+  { id: "unary/async", subject: "Lastcall, async handler", base: "grpc-js, async handler", goal: atLeast(0.95) },
+  { id: "unary/span", subject: "Lastcall, span", base: "grpc-js" },
+  { id: "unary/metrics", subject: "Lastcall, metrics", base: "grpc-js" },
+  { id: "unary/span-metrics", subject: "Lastcall, span and metrics", base: "grpc-js", goal: atLeast(0.9) },
+  { id: "unary/channelz", subject: "grpc-js, channelz on", base: "grpc-js" },
+  { id: "unary/nice-grpc", subject: "Lastcall", base: "nice-grpc", goal: atLeast(1.1) },
+  { id: "unary/nestjs", subject: "Lastcall", base: "NestJS", goal: atLeast(1.1) },
+  { id: "unary/protobuf-ts", subject: "Lastcall", base: "protobuf-ts", goal: atLeast(1.5) }
+])
+
+const proto = { codec: "protobuf-es" } as const
+
+const unaryProto = Scenario.cpu("unary-es", "Unary, protobuf-es codec", "call", false, () => Load.unary, {
+  "grpc-js": { ...grpcJs, ...proto },
+  Lastcall: { ...lastcall, ...proto },
+  "connect-node": { library: "connect-node", ...proto }
+}, [
+  { id: "unary-es/sync", subject: "Lastcall", base: "grpc-js", goal: atLeast(1) },
+  { id: "unary-es/connect-node", subject: "Lastcall", base: "connect-node", goal: atLeast(5) }
+])
+
+const serverStream = Scenario.cpu(
+  "server-stream",
+  "Server stream of 100,000 messages, identity codec",
+  "message",
+  true,
+  ({ streamSize }) => Load.serverStream(streamSize),
+  { "grpc-js": grpcJs, Lastcall: lastcall, "node:http2": http2 },
+  [
+    { id: "server-stream/grpc-js", subject: "Lastcall", base: "grpc-js", goal: atLeast(10) },
+    { id: "server-stream/limit", subject: "node:http2", base: "grpc-js" }
+  ]
+)
+
+const serverStreamProto = Scenario.cpu(
+  "server-stream-es",
+  "Server stream of 100,000 messages, protobuf-es codec",
+  "message",
+  false,
+  ({ streamSize }) => Load.serverStream(streamSize),
+  { "grpc-js": { ...grpcJs, ...proto }, Lastcall: { ...lastcall, ...proto } },
+  [{ id: "server-stream-es/grpc-js", subject: "Lastcall", base: "grpc-js", goal: atLeast(5) }]
+)
+
+const clientStream = Scenario.cpu(
+  "client-stream",
+  "Client stream of 100,000 messages",
+  "message",
+  true,
+  ({ streamSize }) => Load.clientStream(streamSize),
+  { "grpc-js": grpcJs, Lastcall: lastcall, "node:http2": http2 },
+  [
+    { id: "client-stream/grpc-js", subject: "Lastcall", base: "grpc-js", goal: atLeast(1.1) },
+    { id: "client-stream/limit", subject: "node:http2", base: "grpc-js" }
+  ]
+)
+
+const bidi = Scenario.cpu(
+  "bidi",
+  "Bidi ping-pong",
+  "message",
+  true,
+  () => Load.bidi,
+  { "grpc-js": grpcJs, Lastcall: lastcall, "node:http2": http2 },
+  [
+    { id: "bidi/grpc-js", subject: "Lastcall", base: "grpc-js", goal: atLeast(1) },
+    { id: "bidi/limit", subject: "node:http2", base: "grpc-js" }
+  ]
+)
+
+const large = Scenario.cpu(
+  "large",
+  "Unary, messages of 1 MiB there and back",
+  "call",
+  false,
+  () => Load.large,
+  { "grpc-js": grpcJs, Lastcall: lastcall },
+  [{ id: "large/grpc-js", subject: "Lastcall", base: "grpc-js" }]
+)
+
+const transport = (id: "tls" | "unix", title: string): Scenario.Scenario =>
+  Scenario.cpu(
+    id,
+    title,
+    "call",
+    false,
+    () => Load.unary,
+    { "grpc-js": { ...grpcJs, transport: id }, Lastcall: { ...lastcall, transport: id } },
+    [{ id: `${id}/grpc-js`, subject: "Lastcall", base: "grpc-js" }]
+  )
+
+const pair = { "grpc-js": grpcJs, Lastcall: lastcall }
+const lastcallOverGrpcJs = { subject: "Lastcall", base: "grpc-js" }
+
+export const scenarios: ReadonlyArray<Scenario.Scenario> = [
+  unary,
+  unaryProto,
+  serverStream,
+  serverStreamProto,
+  clientStream,
+  bidi,
+  large,
+  transport("tls", "Unary over TLS"),
+  transport("unix", "Unary over a Unix socket"),
+  Scenario.halfLoad({ ...pair, "grpc-js, again": grpcJs }, "grpc-js", {
+    p50: { id: "latency/p50", ...lastcallOverGrpcJs, goal: atMost(1.1) },
+    p99: { id: "latency/p99", ...lastcallOverGrpcJs, goal: atMost(1.1) },
+    control: { id: "latency/p99-control", subject: "grpc-js, again", base: "grpc-js" }
+  }),
+  Scenario.stopWithIdle(pair, [{ id: "stop-idle/grpc-js", ...lastcallOverGrpcJs, goal: atMost(1.5) }]),
+  // With channelz off, grpc-js's `forceShutdown` ends nothing.
+  Scenario.stopWithCalls({ ...pair, "grpc-js": { ...grpcJs, channelz: true } }, [{
+    id: "stop-in-flight/millis",
+    ...lastcallOverGrpcJs,
+    goal: atMost(150)
+  }]),
+  Scenario.heapOver(pair, {
+    call: { id: "heap/call", ...lastcallOverGrpcJs, goal: atMost(2_048) },
+    connection: { id: "heap/connection", ...lastcallOverGrpcJs }
+  }),
+  Scenario.startCold(pair, [{ id: "cold-start/grpc-js", ...lastcallOverGrpcJs, goal: atMost(1.8) }])
+]
+
+/** The row that tells how noisy the machine was: the same server twice. */
+export const controlId = "unary/control"
+
+/** What is profiled, so that the next step is known. */
+export const profiled = [
+  { id: "unary", title: "Unary, sync handler, identity codec", contender: lastcall, workload: () => Load.unary },
+  {
+    id: "server-stream",
+    title: "Server stream, identity codec",
+    contender: lastcall,
+    workload: () => Load.serverStream(100_000)
+  },
+  { id: "client-stream", title: "Client stream", contender: lastcall, workload: () => Load.clientStream(100_000) },
+  { id: "bidi", title: "Bidi ping-pong", contender: lastcall, workload: () => Load.bidi }
+] as const

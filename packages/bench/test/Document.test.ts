@@ -1,0 +1,93 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Document from "../src/Document.ts"
+import * as Outcome from "../src/Outcome.ts"
+import { atLeast } from "../src/Ratio.ts"
+import type { Measurement, Row, Scenario } from "../src/Scenario.ts"
+
+const row: Row = { id: "unary/sync", subject: "Lastcall", base: "grpc-js", goal: atLeast(1) }
+const control: Row = { id: "unary/control", subject: "grpc-js, again", base: "grpc-js" }
+
+const scenario: Scenario = {
+  id: "unary",
+  title: "Unary",
+  unit: "µs CPU / call",
+  compared: "base / subject, more is better",
+  isMain: true,
+  flags: [],
+  rows: [row, control],
+  measure: async () => []
+}
+
+const measurement = (row: Row, flags: string, value: number): Measurement => ({
+  row,
+  flags,
+  values: Array<number>(15).fill(value),
+  throughput: Array<number>(15).fill(value),
+  quietest: value,
+  subject: 50 / value,
+  base: 50
+})
+
+const outcome = (scenarios: ReadonlyArray<Outcome.ScenarioOutcome>, others = 0.02): Outcome.Outcome => ({
+  date: "2026-01-02",
+  command: "pnpm bench",
+  seconds: 600,
+  pairs: 15,
+  machine: { processor: "A processor", processors: 2, memoryGiB: 8, system: "Linux", cores: "not bound" },
+  versions: { node: "24.0.0" },
+  others,
+  doubts: Outcome.doubts(others, scenarios, control.id),
+  scenarios,
+  profiles: [{ title: "Unary", functions: [{ name: "f", file: "f.js:1", share: 0.123 }] }]
+})
+
+const unary = (value: number): Outcome.ScenarioOutcome =>
+  Outcome.ofScenario(scenario, [
+    measurement(row, "default", 1.2),
+    measurement(row, "no pretenuring", value),
+    measurement(control, "default", 1.01),
+    measurement(control, "no pretenuring", 1.01)
+  ])
+
+describe("Document", () => {
+  it("shows a row with both settings of V8, its goal and its verdict", () => {
+    const text = Document.render(outcome([unary(1.1)]))
+    assert.include(
+      text,
+      "| Lastcall vs grpc-js | ≥ 1 | **1.20** (p10 1.20; 1.20..1.20) | **1.10** (p10 1.10; 1.10..1.10) | 1.20; 1.10 | 1.20; 1.10 |" +
+        " 41.7 / 50.0; 45.5 / 50.0 | met |"
+    )
+    assert.include(text, "All 1 goals that were measured are met.")
+    assert.include(text, "| 12 % | `f` | f.js:1 |")
+    assert.include(text, "A processor, 2 processors, 8 GiB, Linux")
+    assert.notInclude(text, "too noisy")
+  })
+
+  it("says by how much a goal is missed, and with which setting", () => {
+    const text = Document.render(outcome([unary(0.8)]))
+    assert.include(text, "0 of 1 goals that were measured are met. Not met:")
+    assert.include(text, "- Unary, Lastcall vs grpc-js: **missed** by 20 % (V8: no pretenuring)")
+  })
+
+  it("says when the machine was too noisy to conclude, and why", () => {
+    assert.include(
+      Document.render(outcome([unary(1.1)], 0.4)),
+      "> other processes had 40 % of the machine's processors"
+    )
+    const twice = Outcome.ofScenario(scenario, [measurement(control, "default", 0.9)])
+    assert.deepStrictEqual(Outcome.doubts(undefined, [twice], control.id), [
+      "the same server twice differs by 10 % (V8: default)"
+    ])
+  })
+
+  it("shows three digits that count", () => {
+    assert.deepStrictEqual([1234.5, 123.45, 12.345, 1.2345, 0.01234, 0].map(Document.digits), [
+      "1235",
+      "123",
+      "12.3",
+      "1.23",
+      "0.012",
+      "0.00"
+    ])
+  })
+})
