@@ -29,7 +29,7 @@ export interface Run {
 export const full = {
   generations: 3,
   warmupRounds: 3,
-  rounds: 12,
+  rounds: 10,
   windowMillis: 120,
   warmupMillis: 600,
   pairs: 15,

@@ -6,6 +6,7 @@
  * - `--candidate /path`: another checkout of Lastcall beside this one; writes nothing.
  * - `--profile`: only the CPU profiles; writes nothing.
  */
+import { spawnSync } from "node:child_process"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
@@ -130,8 +131,10 @@ if (isWhole) {
     scenarios: outcomes,
     profiles
   }
-  const docs = join(Snapshot.workspace, "docs")
-  writeFileSync(join(docs, "benchmarks.json"), `${JSON.stringify(outcome, undefined, 2)}\n`)
-  writeFileSync(join(docs, "benchmarks.md"), Document.render(outcome))
+  const json = join(Snapshot.workspace, "docs/benchmarks.json")
+  const markdown = join(Snapshot.workspace, "docs/benchmarks.md")
+  writeFileSync(json, `${JSON.stringify(outcome, undefined, 2)}\n`)
+  writeFileSync(markdown, Document.render(outcome))
+  spawnSync("dprint", ["fmt", json, markdown], { cwd: Snapshot.workspace, stdio: "ignore" })
 }
 process.exit()

@@ -60,9 +60,10 @@ export interface Limits {
 /** The client's connection preface and its first frame, an empty SETTINGS. */
 const prefaceBytes = 24 + 9
 
-interface Connection {
+/** A connection whose session is complete and flushed. */
+interface Finished {
   readonly socket: net.Socket
-  finishedAt: number | undefined
+  readonly at: number
 }
 
 export const make = Effect.fnUntraced(function*(
@@ -91,7 +92,11 @@ export const make = Effect.fnUntraced(function*(
   /** Sockets as accepted, each removed by its `close`. Under TLS the secured socket of `sessions` lies on top of one. */
   const accepted = new Set<net.Socket>()
   /** Sockets that carry HTTP/2. */
-  const sessions = new Set<Connection>()
+  const sessions = new Set<net.Socket>()
+  /** Those that finished in the drain, in that order, from `firstFinished` on: its linger is over first. */
+  const finished: Array<Finished> = []
+  let firstFinished = 0
+  /** Opened where `awaitClosed` has to look again; not at each close, which would cost the square of the connections. */
   const changed = Latch.makeUnsafe(false)
   let acceptedEver = 0
   let injector: ConnectionInjector | undefined
@@ -116,7 +121,7 @@ export const make = Effect.fnUntraced(function*(
     socket.once("close", () => {
       accepted.delete(socket)
       if (peer !== undefined) release(peer)
-      changed.openUnsafe()
+      if (accepted.size === 0) changed.openUnsafe()
     })
     return true
   }
@@ -136,19 +141,17 @@ export const make = Effect.fnUntraced(function*(
   }
 
   const inject = (socket: net.Socket): void => {
-    const connection: Connection = { socket, finishedAt: undefined }
-    sessions.add(connection)
+    sessions.add(socket)
     socket.on("error", ignore)
     destroyAfter(socket, limits.prefaceMillis, () => socket.bytesRead >= prefaceBytes)
     socket.once("finish", () => {
-      connection.finishedAt = now()
-      changed.openUnsafe()
-      // Too old or idle for too long: its peer does not get to keep it either. A drain looks by itself.
-      if (goneAwayAt === undefined) destroyAfter(socket, lingerMillis, () => false)
+      // Too old or idle for too long: its peer does not get to keep it either.
+      if (goneAwayAt === undefined) return destroyAfter(socket, lingerMillis, () => false)
+      if (finished.push({ socket, at: now() }) === firstFinished + 1) changed.openUnsafe()
     })
     socket.once("close", () => {
-      sessions.delete(connection)
-      changed.openUnsafe()
+      sessions.delete(socket)
+      if (sessions.size === 0) changed.openUnsafe()
     })
     if (goneAwayAt === undefined) {
       injector ??= server.createConnectionInjector(ServerCredentials.createInsecure())
@@ -188,19 +191,19 @@ export const make = Effect.fnUntraced(function*(
 
   /** Destroys what has had its time, and says when to look again. */
   const reap = (): number => {
-    let next = Number.POSITIVE_INFINITY
-    for (const { finishedAt, socket } of sessions) {
-      if (finishedAt === undefined) continue
-      const until = finishedAt + lingerMillis
-      if (until <= now()) socket.destroy()
-      else next = Math.min(next, until)
+    for (; firstFinished < finished.length; firstFinished++) {
+      const { at, socket } = finished[firstFinished]!
+      if (socket.destroyed) continue
+      const until = at + lingerMillis
+      if (until > now()) return until
+      socket.destroy()
     }
     if (sessions.size === 0 && accepted.size > 0 && goneAwayAt !== undefined) {
       const until = goneAwayAt + lateHandshakeMillis
-      if (until <= now()) destroyAll(accepted)
-      else next = Math.min(next, until)
+      if (until > now()) return until
+      destroyAll(accepted)
     }
-    return next
+    return Number.POSITIVE_INFINITY
   }
 
   const awaitClosed: Effect.Effect<void> = Effect.suspend(() => {
@@ -227,7 +230,7 @@ export const make = Effect.fnUntraced(function*(
     awaitClosed,
     size: () => accepted.size,
     destroy() {
-      for (const { socket } of sessions) socket.destroy()
+      destroyAll(sessions)
       destroyAll(accepted)
     },
     makeServer(credentials, name) {
