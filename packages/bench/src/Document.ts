@@ -25,6 +25,9 @@ export const verdict = ({ goal, results }: RowOutcome): string => {
   return `**missed** by ${percent(by)}${where}${isOpen ? ", within noise" : ""}`
 }
 
+const name = ({ base, subject, what }: RowOutcome): string =>
+  `${what === undefined ? "" : `${what}, `}${subject} vs ${base}`
+
 const cell = (results: ReadonlyArray<Result>, flags: string): string => {
   const result = results.find((result) => result.flags === flags)
   return result === undefined ? "" : spread(result.summary)
@@ -52,10 +55,8 @@ const table = ({ compared, rows, title, unit }: ScenarioOutcome): string => {
     `${unit}, subject / base`,
     "verdict"
   ]
-  const remarks = rows.flatMap(({ base, results, subject }) =>
-    results.flatMap(({ flags, remark }) =>
-      remark === undefined ? [] : [`- ${subject} against ${base} (V8: ${flags}): ${remark}`]
-    )
+  const remarks = rows.flatMap((row) =>
+    row.results.flatMap(({ flags, remark }) => remark === undefined ? [] : [`- ${name(row)} (V8: ${flags}): ${remark}`])
   )
   return [
     `### ${title}`,
@@ -66,7 +67,7 @@ const table = ({ compared, rows, title, unit }: ScenarioOutcome): string => {
     line(head.map(() => "---")),
     ...rows.map((row) =>
       line([
-        `${row.subject} vs ${row.base}`,
+        name(row),
         goalText(row.goal),
         ...flags.map((flags) => cell(row.results, flags)),
         ...(hasRates ? [quietest(row.results), rates(row.results)] : []),
@@ -93,7 +94,7 @@ const summaryOfGoals = (scenarios: ReadonlyArray<ScenarioOutcome>): string => {
   const missed = scenarios.flatMap(({ rows, title }) =>
     rows.flatMap((row) => {
       const text = verdict(row)
-      return text === "" || text.startsWith("met") ? [] : [`- ${title}, ${row.subject} vs ${row.base}: ${text}`]
+      return text === "" || text.startsWith("met") ? [] : [`- ${title}; ${name(row)}: ${text}`]
     })
   )
   const goals = scenarios.flatMap(({ rows }) => rows).filter(({ goal }) => goal !== undefined).length

@@ -21,6 +21,7 @@ export interface Result {
 
 export interface RowOutcome {
   readonly id: string
+  readonly what?: string
   readonly subject: string
   readonly base: string
   readonly goal?: Goal

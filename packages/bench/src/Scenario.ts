@@ -11,6 +11,8 @@ import { type Contender, defaultFlags, type Flags, noPretenuring, type Run } fro
 /** One row of the table. */
 export interface Row {
   readonly id: string
+  /** Where a scenario measures more than one thing. */
+  readonly what?: string
   readonly subject: string
   readonly base: string
   readonly goal?: Goal

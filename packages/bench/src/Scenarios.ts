@@ -130,9 +130,9 @@ export const scenarios: ReadonlyArray<Scenario.Scenario> = [
   transport("tls", "Unary over TLS"),
   transport("unix", "Unary over a Unix socket"),
   Scenario.halfLoad({ ...pair, "grpc-js, again": grpcJs }, "grpc-js", {
-    p50: { id: "latency/p50", ...lastcallOverGrpcJs, goal: atMost(1.1) },
-    p99: { id: "latency/p99", ...lastcallOverGrpcJs, goal: atMost(1.1) },
-    control: { id: "latency/p99-control", subject: "grpc-js, again", base: "grpc-js" }
+    p50: { id: "latency/p50", what: "p50", ...lastcallOverGrpcJs, goal: atMost(1.1) },
+    p99: { id: "latency/p99", what: "p99", ...lastcallOverGrpcJs, goal: atMost(1.1) },
+    control: { id: "latency/p99-control", what: "p99", subject: "grpc-js, again", base: "grpc-js" }
   }),
   Scenario.stopWithIdle(pair, [{ id: "stop-idle/grpc-js", ...lastcallOverGrpcJs, goal: atMost(1.5) }]),
   // With channelz off, grpc-js's `forceShutdown` ends nothing.
@@ -142,8 +142,8 @@ export const scenarios: ReadonlyArray<Scenario.Scenario> = [
     goal: atMost(150)
   }]),
   Scenario.heapOver(pair, {
-    call: { id: "heap/call", ...lastcallOverGrpcJs, goal: atMost(2_048) },
-    connection: { id: "heap/connection", ...lastcallOverGrpcJs }
+    call: { id: "heap/call", what: "open RPC", ...lastcallOverGrpcJs, goal: atMost(2_048) },
+    connection: { id: "heap/connection", what: "idle connection", ...lastcallOverGrpcJs }
   }),
   Scenario.startCold(pair, [{ id: "cold-start/grpc-js", ...lastcallOverGrpcJs, goal: atMost(1.8) }])
 ]

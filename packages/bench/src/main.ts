@@ -84,7 +84,7 @@ for (const { rows, scenario } of wanted) {
     for (const { base, flags, quietest, remark, subject, summary, throughput } of row.results) {
       const { high, low, max, median, min, p10 } = summary
       run.log([
-        `  ${row.subject} vs ${row.base}`.padEnd(52),
+        `  ${row.what === undefined ? "" : `${row.what}, `}${row.subject} vs ${row.base}`.padEnd(52),
         flags.padEnd(15),
         Document.digits(median).padStart(6),
         `p10 ${Document.digits(p10)}`,

@@ -66,7 +66,7 @@ describe("Document", () => {
   it("says by how much a goal is missed, and with which setting", () => {
     const text = Document.render(outcome([unary(0.8)]))
     assert.include(text, "0 of 1 goals that were measured are met. Not met:")
-    assert.include(text, "- Unary, Lastcall vs grpc-js: **missed** by 20 % (V8: no pretenuring)")
+    assert.include(text, "- Unary; Lastcall vs grpc-js: **missed** by 20 % (V8: no pretenuring)")
   })
 
   it("says when the machine was too noisy to conclude, and why", () => {
