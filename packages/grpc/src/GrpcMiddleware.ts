@@ -203,8 +203,7 @@ export const tracing: GrpcMiddleware = unsafe((rpc) =>
     const state = GrpcMetadata.get(call.metadata, "tracestate")
     const carried = GrpcMetadata.get(call.metadata, "baggage")
     const parent = parseTraceparent(GrpcMetadata.get(call.metadata, "traceparent"))
-    return Effect.withSpan(
-      Effect.onExit(rpc, (exit) => Effect.annotateCurrentSpan("rpc.grpc.status_code", codes[codeOf(exit, call)])),
+    return Effect.useSpan(
       name,
       {
         kind: "server",
@@ -217,7 +216,11 @@ export const tracing: GrpcMiddleware = unsafe((rpc) =>
           ...(state === undefined ? {} : { "w3c.tracestate": state }),
           ...(carried === undefined ? {} : { "w3c.baggage": carried })
         }
-      }
+      },
+      // Without a stack trace: it would be an `Error` for each RPC, and always the same.
+      (span) =>
+        Effect.onExit(Effect.withParentSpan(rpc, span, { captureStackTrace: false }), (exit) =>
+          Effect.sync(() => span.attribute("rpc.grpc.status_code", codes[codeOf(exit, call)])))
     )
   })
 )

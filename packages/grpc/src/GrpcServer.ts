@@ -175,9 +175,11 @@ export const make = <const S extends Services, const M extends Middleware = []>(
     }).pipe(Context.add(Served, options.services))
     const methods = new Map<
       string,
-      (call: ServerInterceptingCallInterface, entry: InFlight.Entry) => ServerInterceptingCall
+      {
+        readonly kind: InFlight.Kind
+        readonly run: (call: ServerInterceptingCallInterface, entry: InFlight.Entry) => ServerInterceptingCall
+      }
     >()
-    const kinds = new Map<string, InFlight.Kind>()
     /** What a force has cut. */
     const cuts: Array<Cut> = []
 
@@ -192,8 +194,9 @@ export const make = <const S extends Services, const M extends Middleware = []>(
         call.sendStatus(Status.tooManyInFlight)
         return deaf(call)
       }
-      const entry = kinds.get(definition.path)!.admit()
-      if (entry !== undefined) return methods.get(definition.path)!(call, entry)
+      const method = methods.get(definition.path)!
+      const entry = method.kind.admit()
+      if (entry !== undefined) return method.run(call, entry)
       call.sendStatus(Status.shuttingDown)
       return deaf(call)
     }
@@ -205,8 +208,8 @@ export const make = <const S extends Services, const M extends Middleware = []>(
       run: (call: ServerInterceptingCallInterface, entry: InFlight.Entry) => ServerInterceptingCall
     ) => {
       if (methods.has(path)) throw new DuplicateMethodError({ server: name, path })
-      methods.set(path, run)
-      kinds.set(path, inFlight.kind(path.slice(1), { traffic: !isHealth(path) }))
+      const kind = inFlight.kind(path.slice(1), { traffic: !isHealth(path) })
+      methods.set(path, { kind, run })
     }
 
     for (const service of options.services) {

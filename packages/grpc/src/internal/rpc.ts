@@ -313,9 +313,9 @@ export class Rpc implements Listener, Cut {
     this.handlerOver("interrupted")
   }
 
-  readonly awaitHandler: Effect.Effect<unknown> = Effect.suspend(() =>
-    this.fiber === undefined ? Effect.void : Fiber.await(this.fiber)
-  )
+  get awaitHandler(): Effect.Effect<unknown> {
+    return this.fiber === undefined ? Effect.void : Fiber.await(this.fiber)
+  }
 
   answer(): void {
     if (!this.isHandlerOver) this.send(Status.shuttingDown)
@@ -364,21 +364,23 @@ export class Rpc implements Listener, Cut {
       if (this.isHalfClosed) return Cause.done()
       if (this.isWireOver) return Effect.interrupt
       this.read()
-      return Effect.flatMap(this.nextRequest, () => pull)
+      return Effect.flatMap(this.nextRequest(), () => pull)
     })
     return Stream.fromPull(Effect.succeed(pull))
   }
 
-  private readonly nextRequest = Effect.callback<void>((resume) => {
-    // The read that was asked for just before may have been answered at once.
-    if (this.requests.length > 0 || this.isHalfClosed || this.isWireOver || this.requestError !== undefined) {
-      return resume(Effect.void)
-    }
-    this.awaitingRequest = () => resume(Effect.void)
-    return Effect.sync(() => {
-      this.awaitingRequest = undefined
+  private nextRequest(): Effect.Effect<void> {
+    return Effect.callback<void>((resume) => {
+      // The read that was asked for just before may have been answered at once.
+      if (this.requests.length > 0 || this.isHalfClosed || this.isWireOver || this.requestError !== undefined) {
+        return resume(Effect.void)
+      }
+      this.awaitingRequest = () => resume(Effect.void)
+      return Effect.sync(() => {
+        this.awaitingRequest = undefined
+      })
     })
-  })
+  }
 
   // Responses
 
@@ -387,7 +389,7 @@ export class Rpc implements Listener, Cut {
       // There is nobody to write to, also for a handler that does not let itself be interrupted.
       if (this.isWireOver || this.isAnswered) return Effect.interrupt
       if (this.unflushed >= maxUnflushed || this.unflushedBytes >= maxUnflushedBytes) {
-        return Effect.flatMap(this.room, () => this.write(chunk, i))
+        return Effect.flatMap(this.room(), () => this.write(chunk, i))
       }
       const message = this.runtime.method.serialize(chunk[i])
       const size = message.byteLength
@@ -411,13 +413,15 @@ export class Rpc implements Listener, Cut {
     resume?.(Effect.void)
   }
 
-  private readonly room = Effect.callback<void>((resume) => {
-    if (this.isWireOver || this.isAnswered) return resume(Effect.void)
-    this.awaitingRoom = resume
-    return Effect.sync(() => {
-      this.awaitingRoom = undefined
+  private room(): Effect.Effect<void> {
+    return Effect.callback<void>((resume) => {
+      if (this.isWireOver || this.isAnswered) return resume(Effect.void)
+      this.awaitingRoom = resume
+      return Effect.sync(() => {
+        this.awaitingRoom = undefined
+      })
     })
-  })
+  }
 }
 
 const tooLarge = (size: number, max: number): GrpcError.GrpcError =>
