@@ -20,9 +20,9 @@ import type { GrpcChannel } from "../GrpcChannel.ts"
 import type { CallOptions } from "../GrpcClient.ts"
 import * as GrpcError from "../GrpcError.ts"
 import * as GrpcMetadata from "../GrpcMetadata.ts"
-import type { Codec } from "./clientCodec.ts"
 import { leave } from "./clientSockets.ts"
 import * as ClientStatus from "./clientStatus.ts"
+import type { Codec } from "./descriptor.ts"
 
 type Channel = GrpcChannel["Service"]
 

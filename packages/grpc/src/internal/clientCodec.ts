@@ -1,17 +1,7 @@
 /** Reading the methods of a service out of its descriptor, from the client's side. */
-import { create, type DescMethod, type DescService, fromBinary, isMessage, toBinary } from "@bufbuild/protobuf"
+import { type DescMethod, type DescService, fromBinary } from "@bufbuild/protobuf"
 import type { Descriptor, MethodDefinition } from "../GrpcClient.ts"
-
-/** One method: its place on the wire, and how its messages are written and read. */
-export interface Codec {
-  /** The name of the function. */
-  readonly key: string
-  readonly path: string
-  readonly requestStream: boolean
-  readonly responseStream: boolean
-  readonly serialize: (message: unknown) => Buffer
-  readonly deserialize: (bytes: Buffer) => unknown
-}
+import { type Codec, encode, isProtobufEs, placeOf } from "./descriptor.ts"
 
 export const readMethods = (descriptor: Descriptor): ReadonlyArray<Codec> =>
   isProtobufEs(descriptor)
@@ -25,23 +15,11 @@ export const readMethods = (descriptor: Descriptor): ReadonlyArray<Codec> =>
       deserialize: method.responseDeserialize
     }))
 
-const isProtobufEs = (descriptor: Descriptor): descriptor is Descriptor & DescService =>
-  "kind" in descriptor && (descriptor.kind as unknown) === "service"
-
 const fromDescMethod = (service: DescService, method: DescMethod): Codec => {
-  const { input, methodKind, output } = method
+  const { input, output } = method
   return {
-    key: method.localName,
-    path: `/${service.typeName}/${method.name}`,
-    requestStream: methodKind === "client_streaming" || methodKind === "bidi_streaming",
-    responseStream: methodKind === "server_streaming" || methodKind === "bidi_streaming",
-    serialize(message) {
-      const bytes = toBinary(
-        input,
-        isMessage(message, input) ? message : create(input, message as Record<string, unknown>)
-      )
-      return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-    },
+    ...placeOf(service, method),
+    serialize: (message) => encode(input, message),
     deserialize: (bytes) => fromBinary(output, bytes)
   }
 }

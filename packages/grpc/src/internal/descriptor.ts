@@ -1,5 +1,13 @@
 /** Reading the methods of a service out of its descriptor. */
-import { create, type DescMethod, type DescService, fromBinary, isMessage, toBinary } from "@bufbuild/protobuf"
+import {
+  create,
+  type DescMessage,
+  type DescMethod,
+  type DescService,
+  fromBinary,
+  isMessage,
+  toBinary
+} from "@bufbuild/protobuf"
 import type { Descriptor, MethodDefinition } from "../GrpcService.ts"
 
 /** One method: its place on the wire, and how its messages are read and written. */
@@ -34,25 +42,39 @@ export const readMethods = (
 /** `/pkg.Service/Method` is of service `pkg.Service`. */
 export const serviceName = (path: string): string => path.slice(1, path.lastIndexOf("/"))
 
-const isProtobufEs = (descriptor: Descriptor): descriptor is Descriptor & DescService =>
-  "kind" in descriptor && (descriptor.kind as unknown) === "service"
+/** Told by what protobuf-es says of itself; the other descriptors are records of methods. */
+export const isProtobufEs = <D extends object>(descriptor: D): descriptor is D & DescService =>
+  "kind" in descriptor && descriptor.kind === "service"
+
+/** The name of a method and its place on the wire, the same for servers and clients. */
+export const placeOf = (
+  service: DescService,
+  { localName, methodKind, name }: DescMethod
+): Pick<Codec, "key" | "path" | "requestStream" | "responseStream"> => ({
+  key: localName,
+  path: `/${service.typeName}/${name}`,
+  requestStream: methodKind === "client_streaming" || methodKind === "bidi_streaming",
+  responseStream: methodKind === "server_streaming" || methodKind === "bidi_streaming"
+})
+
+/** The bytes of a message, or of a plain object with its fields. */
+export const encode = (schema: DescMessage, message: unknown): Buffer => {
+  const bytes = toBinary(
+    schema,
+    isMessage(message, schema) ? message : create(schema, message as Record<string, unknown>)
+  )
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
 
 const fromDescMethod = (service: DescService, method: DescMethod): Codec => {
-  const { input, methodKind, output } = method
+  const { input, output } = method
   return {
-    key: method.localName,
-    path: `/${service.typeName}/${method.name}`,
-    requestStream: methodKind === "client_streaming" || methodKind === "bidi_streaming",
-    responseStream: methodKind === "server_streaming" || methodKind === "bidi_streaming",
+    ...placeOf(service, method),
     deserialize: (bytes) => fromBinary(input, bytes),
     serialize(message) {
       // `create` takes undefined for an empty message: a handler that forgot its response must not succeed.
       if (typeof message !== "object" || message === null) throw new TypeError(`${output.typeName} is an object`)
-      const bytes = toBinary(
-        output,
-        isMessage(message, output) ? message : create(output, message as Record<string, unknown>)
-      )
-      return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+      return encode(output, message)
     }
   }
 }

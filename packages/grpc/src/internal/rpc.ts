@@ -160,8 +160,7 @@ export class Rpc implements Listener, Cut {
    * that does not read. In real time, as the deadline of a client is.
    */
   private watchDeadline(): void {
-    const deadline = this.call.getDeadline()
-    const until = typeof deadline === "number" ? deadline : deadline.getTime()
+    const until = deadlineOf(this.call)
     if (until === Number.POSITIVE_INFINITY) return
     this.deadlineTimer = setTimeout(() => {
       if (this.isAnswered || this.isWireOver) return
@@ -209,6 +208,7 @@ export class Rpc implements Listener, Cut {
     this.handlerOver(this.succeed(exit.value) ? "succeeded" : "failed")
   }
 
+  /** Serializes inside of the middleware, which so sees a response that cannot be sent. */
   private prepared(effect: Effect.Effect<unknown, unknown>): Effect.Effect<unknown, unknown> {
     if (this.runtime.method.responseStream) return effect
     return Effect.flatMap(effect, (value) => {
@@ -226,7 +226,7 @@ export class Rpc implements Listener, Cut {
     if (!this.runtime.method.responseStream) {
       let message: Buffer
       try {
-        message = this.serialized?.value === value && this.serialized !== undefined
+        message = this.serialized !== undefined && this.serialized.value === value
           ? this.serialized.message
           : this.runtime.method.serialize(value)
       } catch (cause) {
@@ -424,6 +424,12 @@ export class Rpc implements Listener, Cut {
   }
 }
 
+/** In milliseconds since the epoch; `Infinity` without one. */
+const deadlineOf = (call: ServerInterceptingCallInterface): number => {
+  const deadline = call.getDeadline()
+  return typeof deadline === "number" ? deadline : deadline.getTime()
+}
+
 const tooLarge = (size: number, max: number): GrpcError.GrpcError =>
   GrpcError.resourceExhausted(`the response message has ${size} bytes, and at most ${max} are sent`)
 
@@ -447,8 +453,7 @@ class CallInfo {
     return this.converted ??= GrpcMetadata.fromGrpcJs(this.received)
   }
   get deadline(): number {
-    const deadline = this.call.getDeadline()
-    return typeof deadline === "number" ? deadline : deadline.getTime()
+    return deadlineOf(this.call)
   }
   get authority(): string {
     return this.call.getHost()
