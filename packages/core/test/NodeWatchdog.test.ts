@@ -7,6 +7,7 @@ interface Ended {
   readonly signal: NodeJS.Signals | null
   readonly code: number | null
   readonly stderr: string
+  readonly stdout: string
 }
 
 /** Starts the program, sends SIGTERM when it says that it serves, and waits for its end. */
@@ -14,13 +15,15 @@ const terminate = (hang: string): Effect.Effect<Ended> =>
   Effect.callback((resume) => {
     const child = spawn(process.execPath, [join(import.meta.dirname, "programs/watched.ts"), hang])
     let stderr = ""
+    let stdout = ""
     child.stderr.on("data", (chunk: Buffer) => {
       stderr += chunk.toString()
     })
     child.stdout.on("data", (chunk: Buffer) => {
+      stdout += chunk.toString()
       if (chunk.toString().includes("serving")) child.kill("SIGTERM")
     })
-    child.on("close", (code, signal) => resume(Effect.succeed({ code, signal, stderr })))
+    child.on("close", (code, signal) => resume(Effect.succeed({ code, signal, stderr, stdout })))
     return Effect.sync(() => child.kill("SIGKILL"))
   })
 
@@ -43,10 +46,14 @@ it.live("a process that a handle keeps alive after its stop is killed", () =>
 
 it.live("a process that stops in time never hears of the watchdog", () =>
   Effect.gen(function*() {
-    assert.deepStrictEqual(yield* terminate("nothing"), { code: 0, signal: null, stderr: "" })
+    const { stdout, ...ended } = yield* terminate("nothing")
+    assert.deepStrictEqual(ended, { code: 0, signal: null, stderr: "" })
+    assert.include(stdout, "api stopped gracefully")
   }))
 
 it.live("a resource that stops on its own while the process serves does not call the watchdog", () =>
   Effect.gen(function*() {
-    assert.deepStrictEqual(yield* terminate("alone"), { code: 0, signal: null, stderr: "" })
+    const { stdout, ...ended } = yield* terminate("alone")
+    assert.deepStrictEqual(ended, { code: 0, signal: null, stderr: "" })
+    assert.include(stdout, "SIGTERM: stopping")
   }))

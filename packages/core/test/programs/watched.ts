@@ -20,8 +20,10 @@ const Api = Layer.effectDiscard(Effect.gen(function*() {
       kind.admit()
       return Effect.never
     })
-  }, { grace: "10 millis" })
-  if (hang === "handle") setInterval(() => {}, 1_000)
+  }, { grace: "1 second" })
+  // As a server's socket does, this keeps the process alive while it serves; nothing else here would.
+  const open = setInterval(() => {}, 1_000)
+  if (hang !== "handle") yield* Effect.addFinalizer(() => Effect.sync(() => clearInterval(open)))
 }))
 
 /** Blocks a turn after the drain began, so that the watchdog has heard of it. */
