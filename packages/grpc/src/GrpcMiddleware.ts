@@ -7,7 +7,7 @@
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -18,6 +18,7 @@ import { GrpcCall } from "./GrpcCall.ts"
 import { type Code, codes, GrpcError, resourceExhausted } from "./GrpcError.ts"
 import { GrpcLimitsError } from "./GrpcLimits.ts"
 import * as GrpcMetadata from "./GrpcMetadata.ts"
+import { latencyBounds, sizeBounds } from "./internal/metricBounds.ts"
 import * as Status from "./internal/status.ts"
 
 /**
@@ -30,6 +31,23 @@ export interface GrpcMiddleware<out Provides = never, out Requires = never> {
   readonly "~lastcall/GrpcMiddleware": { readonly provides: Provides; readonly requires: Requires }
   /** Without types: they are checked where the middleware is made and where it is used. */
   readonly wrap: (rpc: Effect.Effect<unknown, unknown>) => Effect.Effect<unknown, unknown>
+  /** @internal */
+  readonly observe?: Observe
+}
+
+/**
+ * What only watches the begin and the end of an RPC needs no Effect around it. A server calls it outside of the handler's
+ * fiber, which costs a fraction, where nothing that is not an observer lies outside of it.
+ *
+ * @internal
+ */
+export type Observe = (call: GrpcCall["Service"], context: Context.Context<never>) => Observed
+
+/** @internal */
+export interface Observed {
+  /** What the handler runs in. */
+  readonly context: Context.Context<never>
+  readonly end: (exit: Exit.Exit<unknown, unknown>) => void
 }
 
 /**
@@ -92,6 +110,16 @@ export const provide = <Id, Service, R>(
 const unsafe = <Provides, Requires>(
   wrap: (rpc: Effect.Effect<never, GrpcError, never>) => Effect.Effect<never, GrpcError, unknown>
 ): GrpcMiddleware<Provides, Requires> => ({ wrap }) as unknown as GrpcMiddleware<Provides, Requires>
+
+const observer = (observe: Observe): GrpcMiddleware => ({
+  ...make((rpc) =>
+    Effect.flatMap(Effect.context<GrpcCall>(), (all) => {
+      const { context, end } = observe(Context.get(all, GrpcCall), all)
+      return Effect.onExit(Effect.provideContext(rpc, context), (exit) => Effect.sync(() => end(exit)))
+    })
+  ),
+  observe
+})
 
 /**
  * The name of the status that the RPC ends with: what its client gets, if it is still there. An RPC that was interrupted ends
@@ -196,34 +224,32 @@ export const baggage: Effect.Effect<string | undefined, never, GrpcCall> = Effec
  * @category tracing
  * @since 0.1.0
  */
-export const tracing: GrpcMiddleware = unsafe((rpc) =>
-  Effect.flatMap(GrpcCall, (call) => {
-    const name = call.path.slice(1)
-    const slash = name.lastIndexOf("/")
-    const state = GrpcMetadata.get(call.metadata, "tracestate")
-    const carried = GrpcMetadata.get(call.metadata, "baggage")
-    const parent = parseTraceparent(GrpcMetadata.get(call.metadata, "traceparent"))
-    return Effect.useSpan(
-      name,
-      {
-        kind: "server",
-        ...(Option.isSome(parent) ? { parent: parent.value } : { root: true }),
-        attributes: {
-          "rpc.system": "grpc",
-          "rpc.service": name.slice(0, slash),
-          "rpc.method": name.slice(slash + 1),
-          "network.peer.address": call.peer,
-          ...(state === undefined ? {} : { "w3c.tracestate": state }),
-          ...(carried === undefined ? {} : { "w3c.baggage": carried })
-        }
-      },
-      // Without a stack trace: it would be an `Error` for each RPC, and always the same.
-      (span) =>
-        Effect.onExit(Effect.withParentSpan(rpc, span, { captureStackTrace: false }), (exit) =>
-          Effect.sync(() => span.attribute("rpc.grpc.status_code", codes[codeOf(exit, call)])))
-    )
-  })
-)
+export const tracing: GrpcMiddleware = observer((call, context) => {
+  const name = call.path.slice(1)
+  const slash = name.lastIndexOf("/")
+  const state = GrpcMetadata.get(call.metadata, "tracestate")
+  const carried = GrpcMetadata.get(call.metadata, "baggage")
+  const parent = parseTraceparent(GrpcMetadata.get(call.metadata, "traceparent"))
+  const span = Effect.runSyncWith(context)(Effect.makeSpan(name, {
+    kind: "server",
+    ...(Option.isSome(parent) ? { parent: parent.value } : { root: true }),
+    attributes: {
+      "rpc.system": "grpc",
+      "rpc.service": name.slice(0, slash),
+      "rpc.method": name.slice(slash + 1),
+      "network.peer.address": call.peer,
+      ...(state === undefined ? {} : { "w3c.tracestate": state }),
+      ...(carried === undefined ? {} : { "w3c.baggage": carried })
+    }
+  }))
+  return {
+    context: Context.add(context, Tracer.ParentSpan, span),
+    end(exit) {
+      span.attribute("rpc.grpc.status_code", codes[codeOf(exit, call)])
+      span.end(Context.get(context, Clock.Clock).currentTimeNanosUnsafe(), exit)
+    }
+  }
+})
 
 /**
  * The span of a W3C `traceparent` header, version 00 or newer; none if it is missing or malformed.
@@ -242,60 +268,43 @@ export const parseTraceparent = (header: string | undefined): Option.Option<Trac
   }))
 }
 
+type Attributes = { readonly [name: string]: string }
+
+const startedOf = (attributes?: Attributes): Metric.Counter<number> =>
+  Metric.counter("grpc.server.call.started", {
+    description: "The number of RPCs started",
+    incremental: true,
+    attributes
+  })
+
+const durationOf = (attributes?: Attributes): Metric.Histogram<number> =>
+  Metric.histogram("grpc.server.call.duration", {
+    description: "How long RPCs took, from the handler's begin to its end",
+    boundaries: latencyBounds,
+    attributes
+  })
+
+const sentOf = (attributes?: Attributes): Metric.Histogram<number> =>
+  Metric.histogram("grpc.server.call.sent_total_compressed_message_size", {
+    description: "Bytes of response messages per RPC",
+    boundaries: sizeBounds,
+    attributes
+  })
+
+const receivedOf = (attributes?: Attributes): Metric.Histogram<number> =>
+  Metric.histogram("grpc.server.call.rcvd_total_compressed_message_size", {
+    description: "Bytes of request messages per RPC",
+    boundaries: sizeBounds,
+    attributes
+  })
+
 /**
  * `grpc.server.call.started`, a counter by `grpc.method` (gRFC A66).
  *
  * @category metrics
  * @since 0.1.0
  */
-export const callStarted: Metric.Counter<number> = Metric.counter("grpc.server.call.started", {
-  description: "The number of RPCs started",
-  incremental: true
-})
-
-const latency = [
-  0,
-  0.00001,
-  0.00005,
-  0.0001,
-  0.0003,
-  0.0006,
-  0.0008,
-  0.001,
-  0.002,
-  0.003,
-  0.004,
-  0.005,
-  0.006,
-  0.008,
-  0.01,
-  0.013,
-  0.016,
-  0.02,
-  0.025,
-  0.03,
-  0.04,
-  0.05,
-  0.065,
-  0.08,
-  0.1,
-  0.13,
-  0.16,
-  0.2,
-  0.25,
-  0.3,
-  0.4,
-  0.5,
-  0.65,
-  0.8,
-  1,
-  2,
-  5,
-  10,
-  20,
-  50,
-  100
-]
+export const callStarted: Metric.Counter<number> = startedOf()
 
 /**
  * `grpc.server.call.duration`, a histogram in seconds by `grpc.method` and `grpc.status`, with the bounds of gRFC A66.
@@ -303,27 +312,7 @@ const latency = [
  * @category metrics
  * @since 0.1.0
  */
-export const callDuration: Metric.Histogram<number> = Metric.histogram("grpc.server.call.duration", {
-  description: "How long RPCs took, from the handler's begin to its end",
-  boundaries: latency
-})
-
-const sizes = [
-  0,
-  1024,
-  2048,
-  4096,
-  16_384,
-  65_536,
-  262_144,
-  1_048_576,
-  4_194_304,
-  16_777_216,
-  67_108_864,
-  268_435_456,
-  1_073_741_824,
-  4_294_967_296
-]
+export const callDuration: Metric.Histogram<number> = durationOf()
 
 /**
  * `grpc.server.call.sent_total_compressed_message_size`, a histogram in bytes by `grpc.method` and `grpc.status` (gRFC A66).
@@ -332,10 +321,7 @@ const sizes = [
  * @category metrics
  * @since 0.1.0
  */
-export const callSent: Metric.Histogram<number> = Metric.histogram(
-  "grpc.server.call.sent_total_compressed_message_size",
-  { description: "Bytes of response messages per RPC", boundaries: sizes }
-)
+export const callSent: Metric.Histogram<number> = sentOf()
 
 /**
  * `grpc.server.call.rcvd_total_compressed_message_size`, a histogram in bytes by `grpc.method` and `grpc.status` (gRFC A66).
@@ -344,10 +330,41 @@ export const callSent: Metric.Histogram<number> = Metric.histogram(
  * @category metrics
  * @since 0.1.0
  */
-export const callReceived: Metric.Histogram<number> = Metric.histogram(
-  "grpc.server.call.rcvd_total_compressed_message_size",
-  { description: "Bytes of request messages per RPC", boundaries: sizes }
-)
+export const callReceived: Metric.Histogram<number> = receivedOf()
+
+interface Ended {
+  readonly duration: Metric.Histogram<number>
+  readonly sent: Metric.Histogram<number>
+  readonly received: Metric.Histogram<number>
+}
+
+interface MethodMetrics {
+  readonly started: Metric.Counter<number>
+  /** By status. */
+  readonly ended: Map<string, Ended>
+}
+
+/** By path. A metric that has its attributes from the begin keeps its key, which is most of the cost of an update. */
+const methodMetrics = new Map<string, MethodMetrics>()
+
+const metricsOf = (path: string): MethodMetrics => {
+  let metrics = methodMetrics.get(path)
+  if (metrics === undefined) {
+    metrics = { started: startedOf({ "grpc.method": path.slice(1) }), ended: new Map() }
+    methodMetrics.set(path, metrics)
+  }
+  return metrics
+}
+
+const endedOf = ({ ended }: MethodMetrics, path: string, status: string): Ended => {
+  let metrics = ended.get(status)
+  if (metrics === undefined) {
+    const attributes = { "grpc.method": path.slice(1), "grpc.status": status }
+    metrics = { duration: durationOf(attributes), sent: sentOf(attributes), received: receivedOf(attributes) }
+    ended.set(status, metrics)
+  }
+  return metrics
+}
 
 /**
  * Keeps the server metrics of gRFC A66; export them with Effect's OTLP or Prometheus modules.
@@ -355,30 +372,43 @@ export const callReceived: Metric.Histogram<number> = Metric.histogram(
  * @category metrics
  * @since 0.1.0
  */
-export const metrics: GrpcMiddleware = make((rpc) =>
-  Effect.flatMap(GrpcCall, (call) =>
-    Effect.flatMap(Clock.Clock, (clock) => {
-      const method = { "grpc.method": call.path.slice(1) }
-      const start = clock.monotonicTimeNanosUnsafe()
-      return Effect.andThen(
-        Metric.update(Metric.withAttributes(callStarted, method), 1),
-        Effect.onExit(rpc, (exit) => {
-          const ended = { ...method, "grpc.status": codeOf(exit, call) }
-          const seconds = Number(clock.monotonicTimeNanosUnsafe() - start) / 1_000_000_000
-          return Effect.all([
-            Metric.update(Metric.withAttributes(callDuration, ended), seconds),
-            Metric.update(Metric.withAttributes(callSent, ended), call.sentBytes()),
-            Metric.update(Metric.withAttributes(callReceived, ended), call.receivedBytes())
-          ], { discard: true })
-        })
-      )
-    }))
-)
+export const metrics: GrpcMiddleware = observer((call, context) => {
+  const clock = Context.get(context, Clock.Clock)
+  const method = metricsOf(call.path)
+  const start = clock.monotonicTimeNanosUnsafe()
+  method.started.updateUnsafe(1, context)
+  return {
+    context,
+    end(exit) {
+      const ended = endedOf(method, call.path, codeOf(exit, call))
+      ended.duration.updateUnsafe(Number(clock.monotonicTimeNanosUnsafe() - start) / 1_000_000_000, context)
+      ended.sent.updateUnsafe(call.sentBytes(), context)
+      ended.received.updateUnsafe(call.receivedBytes(), context)
+    }
+  }
+})
+
+/**
+ * What runs around a handler: the observers that are outermost, then the others as one function.
+ *
+ * @internal
+ */
+export interface Composed {
+  readonly observers: ReadonlyArray<Observe>
+  /** `undefined` if there is nothing else. */
+  readonly wrap: ((rpc: Effect.Effect<unknown, unknown>) => Effect.Effect<unknown, unknown>) | undefined
+}
 
 /** @internal */
-export const compose = (
-  middleware: ReadonlyArray<GrpcMiddleware<unknown, unknown>>
-): ((rpc: Effect.Effect<unknown, unknown>) => Effect.Effect<unknown, unknown>) | undefined =>
-  middleware.length === 0
-    ? undefined
-    : (rpc) => middleware.reduceRight((inner, { wrap }) => wrap(inner), rpc)
+export const compose = (middleware: ReadonlyArray<GrpcMiddleware<unknown, unknown>>): Composed => {
+  const observers: Array<Observe> = []
+  for (const { observe } of middleware) {
+    if (observe === undefined) break
+    observers.push(observe)
+  }
+  const others = middleware.slice(observers.length)
+  return {
+    observers,
+    wrap: others.length === 0 ? undefined : (rpc) => others.reduceRight((inner, { wrap }) => wrap(inner), rpc)
+  }
+}

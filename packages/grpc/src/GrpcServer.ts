@@ -54,7 +54,7 @@ import { deaf } from "./internal/deaf.ts"
 import * as longDeadlines from "./internal/longDeadlines.ts"
 import { NativeRpc, watch } from "./internal/native.ts"
 import { Served } from "./internal/reflectionServed.ts"
-import { type Cut, type MethodRuntime, Rpc } from "./internal/rpc.ts"
+import { type Cut, encoder, type MethodRuntime, Rpc } from "./internal/rpc.ts"
 import * as Status from "./internal/status.ts"
 
 /**
@@ -192,13 +192,13 @@ export const make = <const S extends Services, const M extends Middleware = []>(
     const interceptor: ServerInterceptor = (definition, call) => {
       if (inFlight.traffic() >= limits.maxInFlight && !isHealth(definition.path)) {
         call.sendStatus(Status.tooManyInFlight)
-        return deaf(call)
+        return deaf
       }
       const method = methods.get(definition.path)!
       const entry = method.kind.admit()
       if (entry !== undefined) return method.run(call, entry)
       call.sendStatus(Status.shuttingDown)
-      return deaf(call)
+      return deaf
     }
 
     const server = new Server({ ...limits.channelOptions, "grpc.enable_channelz": 0, interceptors: [interceptor] })
@@ -231,13 +231,13 @@ export const make = <const S extends Services, const M extends Middleware = []>(
             method,
             context: serviceContext,
             middleware,
-            maxSend: limits.maxSendBytes,
+            encode: encoder(method, limits.maxSendBytes),
             logDefect
           }
           register(method.path, (call, entry) => {
             const rpc = new Rpc(runtime, call, entry)
             cut(entry, rpc)
-            return deaf(call)
+            return deaf
           })
         }
         server.addService(...bytesOnly(implementation))

@@ -14,6 +14,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
+import * as References from "effect/References"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import * as Tracer from "effect/Tracer"
@@ -196,8 +197,10 @@ describe("the middleware that comes with the package", () => {
   it.live("accessLog tells each RPC with its status, duration and sizes", () =>
     Effect.gen(function*() {
       const lines: Array<string> = []
-      const logger = Logger.make(({ logLevel, message }) => {
+      const sizes: Array<unknown> = []
+      const logger = Logger.make(({ logLevel, fiber, message }) => {
         lines.push(`${logLevel} ${String(message)}`)
+        sizes.push(fiber.getRef(References.CurrentLogAnnotations)["sentBytes"])
       })
       const { say } = yield* serve(
         EchoServer.layer({
@@ -218,6 +221,7 @@ describe("the middleware that comes with the package", () => {
         "Info /lastcall.test.v1.EchoService/Say NOT_FOUND",
         "Warn /lastcall.test.v1.EchoService/Say INTERNAL"
       ])
+      assert.include(sizes, 7)
     }))
 
   it.live("tracing makes a server span whose parent is the client's traceparent", () =>
@@ -288,5 +292,81 @@ describe("the middleware that comes with the package", () => {
       assert.strictEqual((yield* value(GrpcMiddleware.callDuration, ok)).count, 2)
       assert.strictEqual((yield* value(GrpcMiddleware.callReceived, ok)).sum, 2 * 7)
       assert.strictEqual((yield* value(GrpcMiddleware.callSent, ok)).count, 2)
+      assert.strictEqual((yield* value(GrpcMiddleware.callSent, ok)).sum, 2 * 7)
     }).pipe(Effect.provideService(Metric.MetricRegistry, new Map())))
+
+  it.live("metrics and tracing see a response that cannot be sent, in whatever order they stand with others", () =>
+    Effect.gen(function*() {
+      const spans: Array<Tracer.Span> = []
+      const tracer = Tracer.make({
+        span(options) {
+          const span = new Tracer.NativeSpan(options)
+          spans.push(span)
+          return span
+        }
+      })
+      const nothing = GrpcMiddleware.make((rpc) => rpc)
+      const orders = [
+        [GrpcMiddleware.tracing, GrpcMiddleware.metrics],
+        [GrpcMiddleware.metrics, nothing, GrpcMiddleware.tracing],
+        [nothing, GrpcMiddleware.tracing, GrpcMiddleware.metrics]
+      ]
+      for (const middleware of orders) {
+        const registry = new Map()
+        const { say } = yield* serve(EchoServer.layer({ say: () => Effect.succeed(null as never) }), middleware)
+          .pipe(Effect.provideService(Metric.MetricRegistry, registry), Effect.provideService(Tracer.Tracer, tracer))
+        yield* Effect.flip(say("hello"))
+        const ended = { "grpc.method": "lastcall.test.v1.EchoService/Say", "grpc.status": "INTERNAL" }
+        const duration = yield* Metric.value(Metric.withAttributes(GrpcMiddleware.callDuration, ended)).pipe(
+          Effect.provideService(Metric.MetricRegistry, registry)
+        )
+        assert.strictEqual(duration.count, 1)
+      }
+      const codes = spans.filter(({ kind }) => kind === "server").map((span) =>
+        span.attributes.get("rpc.grpc.status_code")
+      )
+      assert.deepStrictEqual(codes, orders.map(() => grpc.status.INTERNAL))
+    }))
+
+  it.live("the span of an RPC is the parent of what its handler does", () =>
+    Effect.gen(function*() {
+      let parent: string | undefined
+      const { say } = yield* serve(
+        EchoServer.layer({
+          say: ({ text }) =>
+            Effect.map(Effect.currentSpan, (span) => {
+              parent = span.name
+              return { text }
+            }).pipe(Effect.orDie)
+        }),
+        [GrpcMiddleware.tracing]
+      )
+      yield* say("hello")
+      assert.strictEqual(parent, "lastcall.test.v1.EchoService/Say")
+    }))
+
+  it.live("a tracer that throws when a span ends is logged, and its RPC is answered", () =>
+    Effect.gen(function*() {
+      const tracer = Tracer.make({
+        span(options) {
+          const span = new Tracer.NativeSpan(options)
+          if (options.kind === "server") {
+            span.end = () => {
+              throw new Error("the exporter is broken")
+            }
+          }
+          return span
+        }
+      })
+      const lines: Array<string> = []
+      const logger = Logger.make(({ message }) => {
+        lines.push(String(message))
+      })
+      const { say } = yield* serve(EchoServer.layer(), [GrpcMiddleware.tracing]).pipe(
+        Effect.provideService(Tracer.Tracer, tracer),
+        Effect.provide(Logger.layer([logger]))
+      )
+      assert.strictEqual(yield* say("hello"), "hello")
+      assert.isTrue(lines.some((line) => line.includes("the handler of /lastcall.test.v1.EchoService/Say died")))
+    }))
 })

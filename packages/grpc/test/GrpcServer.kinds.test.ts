@@ -322,6 +322,34 @@ describe("the context of a handler", () => {
       assert.deepStrictEqual(released, ["hello"])
     }))
 
+  it.live("the functions of GrpcCall can be taken out of it, and empty headers are none: an error alone is its trailers", () =>
+    Effect.gen(function*() {
+      const server = yield* EchoServer.make({
+        say: Effect.fnUntraced(function*() {
+          const { addHeaders, addTrailers, isStopping, receivedBytes, sendHeaders, sentBytes } = yield* GrpcCall
+            .GrpcCall
+          assert.deepStrictEqual([isStopping(), receivedBytes(), sentBytes()], [false, 7, 0])
+          assert.isTrue(addHeaders(GrpcMetadata.empty))
+          assert.isTrue(addTrailers(GrpcMetadata.make({ "x-late": "1" })))
+          assert.isFunction(sendHeaders)
+          return yield* GrpcError.notFound("")
+        })
+      })
+      const session = yield* EchoClient.session(server.port)
+      const stream = session.request({
+        ":method": "POST",
+        ":path": "/lastcall.test.v1.EchoService/Say",
+        "content-type": "application/grpc",
+        te: "trailers"
+      })
+      const trailersOnly = yield* Effect.callback<boolean>((resume) => {
+        stream.once("response", (headers) => resume(Effect.succeed("grpc-status" in headers)))
+        stream.end(Buffer.from("\0\0\0\0\x07\x0a\x05hello", "latin1"))
+      })
+      assert.isTrue(trailersOnly)
+      session.destroy()
+    }))
+
   it.live("work that is started in a handler ends with it", () =>
     Effect.gen(function*() {
       let child: Fiber.Fiber<never> | undefined

@@ -6,30 +6,30 @@
  */
 import { Metadata, type ServerInterceptingCallInterface, status } from "@grpc/grpc-js"
 import type { Entry, Outcome } from "@lastcall/core/InFlight"
-import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
 import type { PeerCertificate } from "node:tls"
 import { GrpcCall } from "../GrpcCall.ts"
 import * as GrpcError from "../GrpcError.ts"
 import * as GrpcMetadata from "../GrpcMetadata.ts"
+import type { Composed, Observed } from "../GrpcMiddleware.ts"
 import * as GrpcPeer from "../GrpcPeer.ts"
 import type { Method } from "../GrpcService.ts"
+import { RequestReader, requestUnreadable } from "./requestReader.ts"
+import { ResponseWindow } from "./responseWindow.ts"
 import * as Status from "./status.ts"
 
 /** What all RPCs of one method share. */
 export interface MethodRuntime {
   readonly method: Method
   readonly context: Context.Context<never>
-  /** What runs around the handler; `undefined` if nothing does. */
-  readonly middleware: ((rpc: Effect.Effect<unknown, unknown>) => Effect.Effect<unknown, unknown>) | undefined
-  /** Of a message, in bytes; `Infinity` if any size may be sent. */
-  readonly maxSend: number
+  readonly middleware: Composed
+  /** Throws a `GrpcError` for a response that is larger than may be sent, and what serializing it throws. */
+  readonly encode: (response: unknown) => Buffer
   /** Logs what the client must not see. */
   readonly logDefect: (path: string, cause: Cause.Cause<unknown>) => void
 }
@@ -43,15 +43,6 @@ export interface Cut {
   /** Its sockets are destroyed: counts it as destroyed if its handler has ended. */
   readonly destroyed: () => void
 }
-
-/** A window of writes that grpc-js has not flushed: as many messages, or as many bytes, whichever is first. */
-const maxUnflushed = 64
-const maxUnflushedBytes = 64 * 1024
-/** Requests that are read before the handler asks for them. */
-const maxBuffered = 16
-const maxBufferedBytes = 64 * 1024
-
-type Resume<A, E> = (effect: Effect.Effect<A, E>) => void
 
 type Listener = Parameters<ServerInterceptingCallInterface["start"]>[0]
 
@@ -76,21 +67,15 @@ export class Rpc implements Listener, Cut {
   sentBytes = 0
 
   private unaryRequest: Buffer | undefined
+  /** Who watches, the outermost first; `undefined` if nobody does. */
+  private observed: Array<Observed> | undefined
 
-  private requests: Array<unknown> = []
-  private requestBytes = 0
-  private isReading = false
-  private isHalfClosed = false
-  private requestError: GrpcError.GrpcError | undefined
-  private awaitingRequest: (() => void) | undefined
+  private reader: RequestReader | undefined
+  private window: ResponseWindow | undefined
 
   private deadlineTimer: NodeJS.Timeout | undefined
-  /** The response that was serialized inside of the middleware, so that it sees what fails then. */
-  private serialized: { readonly value: unknown; readonly message: Buffer } | undefined
-
-  private unflushed = 0
-  private unflushedBytes = 0
-  private awaitingRoom: Resume<void, never> | undefined
+  /** The response that was encoded inside of the middleware, so that it sees what fails then. */
+  private encoded: { readonly value: unknown; readonly message: Buffer } | undefined
 
   constructor(runtime: MethodRuntime, call: ServerInterceptingCallInterface, entry: Entry) {
     this.runtime = runtime
@@ -108,29 +93,31 @@ export class Rpc implements Listener, Cut {
 
   onReceiveMetadata(metadata: Metadata): void {
     this.metadata = metadata
-    if (this.runtime.method.responseStream) this.watchDeadline()
-    if (this.runtime.method.requestStream) this.startHandler(this.requestStream())
-    this.read()
+    const { deserialize, requestStream, responseStream } = this.runtime.method
+    if (responseStream) {
+      this.window = new ResponseWindow(this.runtime.encode, this)
+      this.watchDeadline()
+    }
+    if (!requestStream) return this.call.startRead()
+    this.reader = new RequestReader(this.call, deserialize)
+    this.startHandler(this.reader.stream())
+    this.reader.read()
   }
 
   onReceiveMessage(message: Buffer): void {
-    this.isReading = false
     this.receivedBytes += message.byteLength
-    if (this.runtime.method.requestStream) return this.receive(message)
+    if (this.reader !== undefined) return this.reader.receive(message)
     if (this.unaryRequest !== undefined) return this.reject(status.UNIMPLEMENTED, "more than one request message")
     this.unaryRequest = message
-    this.read()
+    if (!this.isWireOver) this.call.startRead()
   }
 
   onReceiveHalfClose(): void {
-    if (this.runtime.method.requestStream) {
+    const { reader } = this
+    if (reader !== undefined) {
       // Node ends the requests of a stream that was reset, or whose connection broke, as if they were complete, and says the
       // rest within the turn: a broken upload must not look like a whole one.
-      setImmediate(() => {
-        if (this.isWireOver) return
-        this.isHalfClosed = true
-        this.wakeReader()
-      })
+      setImmediate(() => reader.complete())
       return
     }
     if (this.fiber !== undefined || this.isHandlerOver) return
@@ -164,8 +151,7 @@ export class Rpc implements Listener, Cut {
     if (until === Number.POSITIVE_INFINITY) return
     this.deadlineTimer = setTimeout(() => {
       if (this.isAnswered || this.isWireOver) return
-      this.isAnswered = true
-      this.wakeWriter()
+      this.answered()
       this.fiber?.interruptUnsafe()
     }, Math.min(Math.max(0, until - Date.now()), 2 ** 31 - 1))
   }
@@ -173,20 +159,26 @@ export class Rpc implements Listener, Cut {
   // The handler
 
   private startHandler(request: unknown): void {
-    const { context, method } = this.runtime
+    const { method, middleware } = this.runtime
+    const call = new CallInfo(method.path, this.call, this, this.metadata!)
+    let context = Context.add(this.runtime.context, GrpcCall, call)
     let effect: Effect.Effect<unknown, unknown, never>
     try {
+      for (const observe of middleware.observers) {
+        const observed = observe(call, context)
+        context = observed.context as typeof context
+        this.observed ??= []
+        this.observed.push(observed)
+      }
       const handled = method.handler(request)
       effect = method.responseStream
-        ? Stream.runForEachArray(handled as Stream.Stream<unknown, unknown>, (chunk) => this.write(chunk, 0))
+        ? Stream.runForEachArray(handled as Stream.Stream<unknown, unknown>, (chunk) => this.window!.write(chunk, 0))
         : handled as Effect.Effect<unknown, unknown>
-      if (this.runtime.middleware !== undefined) effect = this.runtime.middleware(this.prepared(effect))
+      if (middleware.wrap !== undefined) effect = middleware.wrap(this.prepared(effect))
     } catch (defect) {
       effect = Effect.die(defect)
     }
-    const fiber = Effect.runForkWith(
-      Context.add(context, GrpcCall, new CallInfo(this.runtime.method.path, this.call, this, this.metadata!))
-    )(Effect.scoped(effect))
+    const fiber = Effect.runForkWith(context)(Effect.scoped(effect))
     const exit = fiber.pollUnsafe()
     if (exit !== undefined) return this.finish(exit)
     this.fiber = fiber
@@ -195,56 +187,71 @@ export class Rpc implements Listener, Cut {
   }
 
   private finish(exit: Exit.Exit<unknown, unknown>): void {
-    if (Exit.isFailure(exit)) {
-      const { isDefect, status } = Status.fromCause(exit.cause, this.isStopping)
-      if (isDefect) this.runtime.logDefect(this.runtime.method.path, exit.cause)
-      const isClientGone = this.isWireOver && !this.isAnswered
-      this.send(status)
-      return this.handlerOver(status === Status.shuttingDown && !isClientGone ? "interrupted" : "failed")
+    if (Exit.isFailure(exit)) return this.fail(exit.cause)
+    // Answered before: by a force that could not wait for this handler, or since its deadline was over.
+    if (this.isAnswered || this.isWireOver) {
+      this.observeEnd(exit)
+      return this.handlerOver(this.isAnswered && this.isStopping ? "interrupted" : "failed")
     }
-    // Answered before: the force could not wait for this handler, and its client was told to go elsewhere.
-    if (this.isAnswered) return this.handlerOver("interrupted")
-    if (this.isWireOver) return this.handlerOver("failed")
-    this.handlerOver(this.succeed(exit.value) ? "succeeded" : "failed")
-  }
-
-  /** Serializes inside of the middleware, which so sees a response that cannot be sent. */
-  private prepared(effect: Effect.Effect<unknown, unknown>): Effect.Effect<unknown, unknown> {
-    if (this.runtime.method.responseStream) return effect
-    return Effect.flatMap(effect, (value) => {
-      const message = this.runtime.method.serialize(value)
-      if (message.byteLength > this.runtime.maxSend) {
-        return Effect.fail(tooLarge(message.byteLength, this.runtime.maxSend))
-      }
-      this.serialized = { value, message }
-      return Effect.succeed(value)
-    })
-  }
-
-  /** Sends what a handler ended with; whether it could be written. */
-  private succeed(value: unknown): boolean {
     if (!this.runtime.method.responseStream) {
       let message: Buffer
       try {
-        message = this.serialized !== undefined && this.serialized.value === value
-          ? this.serialized.message
-          : this.runtime.method.serialize(value)
-      } catch (cause) {
-        this.runtime.logDefect(this.runtime.method.path, Cause.die(cause))
-        this.send(Status.internalError)
-        return false
+        message = this.encoded !== undefined && this.encoded.value === exit.value
+          ? this.encoded.message
+          : this.encode(exit.value)
+      } catch (error) {
+        return this.fail(causeOf(error))
       }
-      if (message.byteLength > this.runtime.maxSend) {
-        this.send(Status.fromError(tooLarge(message.byteLength, this.runtime.maxSend)))
-        return false
-      }
-      this.sendMessage(message, ignore)
+      this.sendHeaders()
+      this.call.sendMessage(message, ignore)
     }
     this.send(Status.ok)
-    return true
+    this.observeEnd(exit)
+    this.handlerOver("succeeded")
   }
 
-  private sendMessage(message: Buffer, flushed: () => void): void {
+  private fail(cause: Cause.Cause<unknown>): void {
+    const { isDefect, status } = Status.fromCause(cause, this.isStopping)
+    if (isDefect) this.runtime.logDefect(this.runtime.method.path, cause)
+    const isClientGone = this.isWireOver && !this.isAnswered
+    this.send(status)
+    this.observeEnd(Exit.failCause(cause))
+    this.handlerOver(status === Status.shuttingDown && !isClientGone ? "interrupted" : "failed")
+  }
+
+  private observeEnd(exit: Exit.Exit<unknown, unknown>): void {
+    if (this.observed === undefined) return
+    for (let i = this.observed.length - 1; i >= 0; i--) {
+      try {
+        this.observed[i]!.end(exit)
+      } catch (defect) {
+        this.runtime.logDefect(this.runtime.method.path, Cause.die(defect))
+      }
+    }
+  }
+
+  /** A single response. */
+  private encode(value: unknown): Buffer {
+    const message = this.runtime.encode(value)
+    this.sentBytes = message.byteLength
+    return message
+  }
+
+  /** Encodes inside of the middleware, which so sees a response that cannot be sent. */
+  private prepared(effect: Effect.Effect<unknown, unknown>): Effect.Effect<unknown, unknown> {
+    if (this.runtime.method.responseStream) return effect
+    return Effect.flatMap(effect, (value) => {
+      try {
+        this.encoded = { value, message: this.encode(value) }
+        return Effect.succeed(value)
+      } catch (error) {
+        return Effect.failCause(causeOf(error))
+      }
+    })
+  }
+
+  /** One of a stream of responses. */
+  sendMessage(message: Buffer, flushed: () => void): void {
     this.sendHeaders()
     this.sentBytes += message.byteLength
     this.call.sendMessage(message, flushed)
@@ -254,12 +261,14 @@ export class Rpc implements Listener, Cut {
     if (this.headers === undefined || this.isAnswered || this.isWireOver) return false
     const headers = this.headers
     this.headers = undefined
-    this.call.sendMetadata(headers ?? new Metadata())
+    this.call.sendMetadata(headers ?? noHeaders)
     return true
   }
 
   addHeaders(metadata: GrpcMetadata.GrpcMetadata): boolean {
     if (this.headers === undefined || this.isAnswered || this.isWireOver) return false
+    // Headers that are sent end the retries of a client.
+    if (metadata.entries.length === 0) return true
     this.headers ??= new Metadata()
     this.headers.merge(GrpcMetadata.toGrpcJs(metadata))
     return true
@@ -276,10 +285,15 @@ export class Rpc implements Listener, Cut {
     if (this.isAnswered || this.isWireOver) return
     // Headers that were added and not sent: a status without them would lose them.
     if (this.headers !== undefined && this.headers !== null) this.sendHeaders()
-    this.isAnswered = true
+    this.answered()
     if (this.trailers === undefined) return this.call.sendStatus(status)
     this.trailers.merge(status.metadata)
     this.call.sendStatus({ ...status, metadata: this.trailers })
+  }
+
+  private answered(): void {
+    this.isAnswered = true
+    this.window?.close()
   }
 
   /** Refuses a request that no handler will see. */
@@ -297,8 +311,8 @@ export class Rpc implements Listener, Cut {
   private wireOver(): void {
     this.isWireOver = true
     clearTimeout(this.deadlineTimer)
-    this.wakeReader()
-    this.wakeWriter()
+    this.reader?.break()
+    this.window?.close()
     if (this.isHandlerOver) this.entry.end(this.outcome)
   }
 
@@ -324,104 +338,6 @@ export class Rpc implements Listener, Cut {
   destroyed(): void {
     if (this.isHandlerOver) this.entry.end("destroyed")
   }
-
-  // Requests
-
-  private read(): void {
-    if (this.isReading || this.isHalfClosed || this.isWireOver) return
-    this.isReading = true
-    this.call.startRead()
-  }
-
-  private receive(message: Buffer): void {
-    if (this.requestError !== undefined) return
-    try {
-      this.requests.push(this.runtime.method.deserialize(message))
-      this.requestBytes += message.byteLength
-    } catch {
-      this.requestError = GrpcError.internal(requestUnreadable)
-    }
-    this.wakeReader()
-    if (this.requests.length < maxBuffered && this.requestBytes < maxBufferedBytes) this.read()
-  }
-
-  private wakeReader(): void {
-    const wake = this.awaitingRequest
-    this.awaitingRequest = undefined
-    wake?.()
-  }
-
-  private requestStream(): Stream.Stream<unknown, GrpcError.GrpcError> {
-    const pull: Pull.Pull<NonEmptyReadonlyArray<unknown>, GrpcError.GrpcError> = Effect.suspend(() => {
-      if (this.requests.length > 0) {
-        const chunk = this.requests as unknown as NonEmptyReadonlyArray<unknown>
-        this.requests = []
-        this.requestBytes = 0
-        this.read()
-        return Effect.succeed(chunk)
-      }
-      if (this.requestError !== undefined) return Effect.fail(this.requestError)
-      if (this.isHalfClosed) return Cause.done()
-      if (this.isWireOver) return Effect.interrupt
-      this.read()
-      return Effect.flatMap(this.nextRequest(), () => pull)
-    })
-    return Stream.fromPull(Effect.succeed(pull))
-  }
-
-  private nextRequest(): Effect.Effect<void> {
-    return Effect.callback<void>((resume) => {
-      // The read that was asked for just before may have been answered at once.
-      if (this.requests.length > 0 || this.isHalfClosed || this.isWireOver || this.requestError !== undefined) {
-        return resume(Effect.void)
-      }
-      this.awaitingRequest = () => resume(Effect.void)
-      return Effect.sync(() => {
-        this.awaitingRequest = undefined
-      })
-    })
-  }
-
-  // Responses
-
-  private write(chunk: NonEmptyReadonlyArray<unknown>, from: number): Effect.Effect<void, GrpcError.GrpcError> {
-    for (let i = from; i < chunk.length; i++) {
-      // There is nobody to write to, also for a handler that does not let itself be interrupted.
-      if (this.isWireOver || this.isAnswered) return Effect.interrupt
-      if (this.unflushed >= maxUnflushed || this.unflushedBytes >= maxUnflushedBytes) {
-        return Effect.flatMap(this.room(), () => this.write(chunk, i))
-      }
-      const message = this.runtime.method.serialize(chunk[i])
-      const size = message.byteLength
-      if (size > this.runtime.maxSend) return Effect.fail(tooLarge(size, this.runtime.maxSend))
-      this.unflushed++
-      this.unflushedBytes += size
-      this.sendMessage(message, () => this.flushed(size))
-    }
-    return Effect.void
-  }
-
-  private flushed(size: number): void {
-    this.unflushed--
-    this.unflushedBytes -= size
-    if (this.unflushed <= maxUnflushed / 2 && this.unflushedBytes <= maxUnflushedBytes / 2) this.wakeWriter()
-  }
-
-  private wakeWriter(): void {
-    const resume = this.awaitingRoom
-    this.awaitingRoom = undefined
-    resume?.(Effect.void)
-  }
-
-  private room(): Effect.Effect<void> {
-    return Effect.callback<void>((resume) => {
-      if (this.isWireOver || this.isAnswered) return resume(Effect.void)
-      this.awaitingRoom = resume
-      return Effect.sync(() => {
-        this.awaitingRoom = undefined
-      })
-    })
-  }
 }
 
 /** In milliseconds since the epoch; `Infinity` without one. */
@@ -430,8 +346,17 @@ const deadlineOf = (call: ServerInterceptingCallInterface): number => {
   return typeof deadline === "number" ? deadline : deadline.getTime()
 }
 
-const tooLarge = (size: number, max: number): GrpcError.GrpcError =>
-  GrpcError.resourceExhausted(`the response message has ${size} bytes, and at most ${max} are sent`)
+/** For {@link MethodRuntime}: at most `maxSend` bytes. */
+export const encoder = ({ serialize }: Method, maxSend: number) => (response: unknown): Buffer => {
+  const message = serialize(response)
+  if (message.byteLength <= maxSend) return message
+  throw GrpcError.resourceExhausted(
+    `the response message has ${message.byteLength} bytes, and at most ${maxSend} are sent`
+  )
+}
+
+const causeOf = (error: unknown): Cause.Cause<unknown> =>
+  error instanceof GrpcError.GrpcError ? Cause.fail(error) : Cause.die(error)
 
 /** The RPC as its handler sees it: one small object, its members on the prototype. */
 class CallInfo {
@@ -468,26 +393,28 @@ class CallInfo {
     const raw = this.identity === undefined ? this.peerCertificate?.raw : undefined
     return raw === undefined ? this.identity : this.identity = GrpcPeer.fromCertificate(raw)
   }
-  receivedBytes(): number {
-    return this.rpc.receivedBytes
+  // Functions of their own, so that they can be taken out of the service.
+  get receivedBytes(): () => number {
+    return () => this.rpc.receivedBytes
   }
-  isStopping(): boolean {
-    return this.rpc.isStopping
+  get isStopping(): () => boolean {
+    return () => this.rpc.isStopping
   }
-  sentBytes(): number {
-    return this.rpc.sentBytes
+  get sentBytes(): () => number {
+    return () => this.rpc.sentBytes
   }
-  addHeaders(metadata: GrpcMetadata.GrpcMetadata): boolean {
-    return this.rpc.addHeaders(metadata)
+  get addHeaders(): (metadata: GrpcMetadata.GrpcMetadata) => boolean {
+    return (metadata) => this.rpc.addHeaders(metadata)
   }
-  sendHeaders(): boolean {
-    return this.rpc.sendHeaders()
+  get sendHeaders(): () => boolean {
+    return () => this.rpc.sendHeaders()
   }
-  addTrailers(metadata: GrpcMetadata.GrpcMetadata): boolean {
-    return this.rpc.addTrailers(metadata)
+  get addTrailers(): (metadata: GrpcMetadata.GrpcMetadata) => boolean {
+    return (metadata) => this.rpc.addTrailers(metadata)
   }
 }
 
-const requestUnreadable = "the request cannot be read"
+/** grpc-js only reads it. */
+const noHeaders = new Metadata()
 
 const ignore = (): void => {}
