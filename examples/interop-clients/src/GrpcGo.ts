@@ -5,7 +5,7 @@ import * as Command from "./Command.ts"
 import { host } from "./Endpoint.ts"
 import { CaseFailed, type InteropClient, Skipped } from "./InteropClient.ts"
 
-const version = "v1.85.0"
+export const version = "v1.85.0"
 
 export const grpcGo: InteropClient = {
   name: "grpc-go",

@@ -4,14 +4,14 @@ import type { Trial } from "./Interop.ts"
 import { caseNames } from "./InteropCases.ts"
 
 export const render = (trials: ReadonlyArray<Trial>): string => {
-  const clients = [...new Set(trials.map(({ client }) => client))]
-  const columns = clients.flatMap((client) => transports.map((transport) => ({ client, transport })))
+  const peers = [...new Set(trials.map(({ peer }) => peer))]
+  const columns = peers.flatMap((peer) => transports.map((transport) => ({ peer, transport })))
   const rows = [
-    ["case", ...columns.map(({ client, transport }) => transport === transports[0] ? client : "")],
+    ["case", ...columns.map(({ peer, transport }) => transport === transports[0] ? peer : "")],
     ["", ...columns.map(({ transport }): string => transport)],
     ...caseNames.map((name) => [
       name,
-      ...columns.map(({ client, transport }) => outcome(trials.find(of(client, transport, name))))
+      ...columns.map(({ peer, transport }) => outcome(trials.find(of(peer, transport, name))))
     ])
   ]
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)))
@@ -19,17 +19,17 @@ export const render = (trials: ReadonlyArray<Trial>): string => {
   return [...table, ...reasons(trials)].join("\n")
 }
 
-const of = (client: string, transport: Transport, name: string) => (trial: Trial): boolean =>
-  trial.client === client && trial.transport === transport && trial.name === name
+const of = (peer: string, transport: Transport, name: string) => (trial: Trial): boolean =>
+  trial.peer === peer && trial.transport === transport && trial.name === name
 
 const outcome = (trial: Trial | undefined): string =>
   trial === undefined ? "-" : trial.outcome === "failed" ? "FAILED" : trial.outcome
 
 /** What was skipped as a whole is said once. */
 const reasons = (trials: ReadonlyArray<Trial>): ReadonlyArray<string> => {
-  const lines = trials.flatMap(({ client, name, outcome, transport, why }) => {
+  const lines = trials.flatMap(({ name, outcome, peer, transport, why }) => {
     if (why === undefined) return []
-    return [outcome === "failed" ? `${client}, ${transport}, ${name}: FAILED: ${why}` : `${client}, skipped: ${why}`]
+    return [outcome === "failed" ? `${peer}, ${transport}, ${name}: FAILED: ${why}` : `${peer}, skipped: ${why}`]
   })
   return lines.length === 0 ? [] : ["", ...new Set(lines)]
 }

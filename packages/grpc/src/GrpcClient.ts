@@ -7,29 +7,18 @@
  *
  * @since 0.1.0
  */
-import type { DescMethod, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
 import { GrpcChannel } from "./GrpcChannel.ts"
+import { type GrpcClientMiddleware, OfAll } from "./GrpcClientMiddleware.ts"
+import type * as GrpcDescriptor from "./GrpcDescriptor.ts"
 import type { GrpcError } from "./GrpcError.ts"
 import * as GrpcMetadata from "./GrpcMetadata.ts"
 import * as ClientCall from "./internal/clientCall.ts"
-import { readMethods } from "./internal/clientCodec.ts"
-
-/**
- * A method of a grpc-js `ServiceDefinition`, as far as types flow from it.
- *
- * @category models
- * @since 0.1.0
- */
-export interface MethodDefinition {
-  readonly path: string
-  readonly requestStream: boolean
-  readonly responseStream: boolean
-  readonly requestSerialize: (value: never) => Buffer
-  readonly responseDeserialize: (bytes: Buffer) => unknown
-}
+import { millisOf } from "./internal/clientDeadline.ts"
+import * as ClientMiddleware from "./internal/clientMiddleware.ts"
+import { readCalled } from "./internal/descriptor.ts"
 
 /**
  * What a client can be made from.
@@ -37,9 +26,7 @@ export interface MethodDefinition {
  * @category models
  * @since 0.1.0
  */
-export type Descriptor =
-  | (Omit<DescService, "method"> & { readonly method: Record<string, DescMethod> })
-  | { readonly [method: string]: MethodDefinition }
+export type Descriptor = GrpcDescriptor.Called
 
 /**
  * The options of one RPC, or of all RPCs of a client.
@@ -51,20 +38,49 @@ export interface CallOptions {
   /** Sent as request headers. Those of the RPC are added to those of the client. */
   readonly metadata?: GrpcMetadata.GrpcMetadata | undefined
   /**
-   * How long the RPC may take; then it fails with DEADLINE_EXCEEDED, and the server knows. Default: no limit. In a handler no
-   * deadline is later than the one of the RPC that is served. It is measured by a timer of Node's and not by the `Clock`: a
-   * `TestClock` does not move it.
+   * How long the RPC may take, all its attempts included; then it fails with DEADLINE_EXCEEDED, and the server knows. Default: no
+   * limit. In a handler no deadline is later than the one of the RPC that is served. It is measured by a timer of Node's and not
+   * by the `Clock`: a `TestClock` does not move it.
    */
   readonly deadline?: Duration.Input | undefined
   /**
    * Whether the RPC waits while no connection can be made, rather than fail with UNAVAILABLE. Default: it fails.
    */
   readonly waitForReady?: boolean | undefined
-  /** Told of the response headers, when they come. The RPC dies of what it throws. */
+  /** `false` sends the requests uncompressed although the channel compresses. Default: as the channel does. */
+  readonly compress?: false | undefined
+  /**
+   * Told of the response headers, when they come; first the client's, then the RPC's. The RPC dies of what it throws. See
+   * {@link answer}.
+   */
   readonly onHeaders?: ((headers: GrpcMetadata.GrpcMetadata) => void) | undefined
-  /** Told of the response trailers before the RPC ends, successful or not. The RPC dies of what it throws. */
+  /**
+   * Told of the response trailers before the RPC ends, successful or not; first the client's, then the RPC's. The RPC dies of
+   * what it throws. See {@link answer}.
+   */
   readonly onTrailers?: ((trailers: GrpcMetadata.GrpcMetadata) => void) | undefined
 }
+
+/**
+ * The options of a client.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options extends CallOptions {
+  /**
+   * What runs around each RPC, the first outermost; inside of what `GrpcClientMiddleware.layer` gives all clients.
+   */
+  readonly middleware?: ReadonlyArray<GrpcClientMiddleware> | undefined
+}
+
+/**
+ * An option that makes no sense. It is a mistake in the program, so it is thrown (a defect in an Effect).
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export { GrpcClientOptionError } from "./internal/clientDeadline.ts"
 
 /**
  * One request, one response.
@@ -135,22 +151,15 @@ export type Untyped = (
  * @category models
  * @since 0.1.0
  */
-export type Client<D extends Descriptor> = D extends { readonly method: infer M extends Record<string, DescMethod> } ? {
-    readonly [K in keyof M]: Method<
-      MessageInitShape<M[K]["input"]>,
-      MessageShape<M[K]["output"]>,
-      M[K]["methodKind"] extends "client_streaming" | "bidi_streaming" ? true : false,
-      M[K]["methodKind"] extends "server_streaming" | "bidi_streaming" ? true : false
+export type Client<D extends Descriptor> = GrpcDescriptor.Methods<D> extends
+  infer S extends Record<string, GrpcDescriptor.Method> ? {
+    readonly [K in keyof S]: Method<
+      S[K]["requestInit"],
+      S[K]["response"],
+      S[K]["requestStream"],
+      S[K]["responseStream"]
     >
   }
-  : D extends { readonly [method: string]: MethodDefinition } ? {
-      readonly [K in MethodNames<D>]: Method<
-        Parameters<D[K]["requestSerialize"]>[0],
-        ReturnType<D[K]["responseDeserialize"]>,
-        D[K]["requestStream"],
-        D[K]["responseStream"]
-      >
-    }
   : never
 
 type Method<Request, Response, RequestStream extends boolean, ResponseStream extends boolean> = boolean extends
@@ -161,13 +170,6 @@ type Method<Request, Response, RequestStream extends boolean, ResponseStream ext
   : [RequestStream] extends [true] ? BidiStream<Request, Response>
   : Unary<Request, Response>
 
-/** The named methods: grpc-tools adds an index signature to them. Where there is no other, as with proto-loader, that. */
-type MethodNames<D> = [Named<D>] extends [never] ? keyof D : Named<D>
-
-type Named<D> =
-  & keyof { readonly [K in keyof D as string extends K ? never : number extends K ? never : K]: D[K] }
-  & keyof D
-
 /**
  * Makes a client on the channel in the context; `options` are of all its RPCs.
  *
@@ -175,7 +177,7 @@ type Named<D> =
  *
  * An RPC fails with `GrpcError`: code, message, details and trailers as the server sent them. The W3C `traceparent` of the
  * current span is sent, unless the metadata has one. An RPC that a handler makes has the deadline of the RPC being served, or
- * an earlier one of its own.
+ * an earlier one of its own. Dies with {@link GrpcClientOptionError} if the deadline is not a duration.
  *
  * **Example** (A client that is a service)
  *
@@ -201,24 +203,82 @@ type Named<D> =
  */
 export const make = <const D extends Descriptor>(
   descriptor: D,
-  options?: CallOptions
+  options: Options = {}
 ): Effect.Effect<Client<D>, never, GrpcChannel> =>
-  Effect.map(GrpcChannel, (channel) =>
-    Object.fromEntries(
-      readMethods(descriptor).map((codec) => {
-        const method = ClientCall.method(channel, codec)
+  Effect.gen(function*() {
+    const channel = yield* GrpcChannel
+    const middleware = [...yield* OfAll, ...options.middleware ?? []]
+    millisOf(options.deadline)
+    return Object.fromEntries(
+      readCalled(descriptor).map((codec) => {
+        const method = middleware.length === 0
+          ? ClientCall.method(channel, codec)
+          : ClientMiddleware.method(channel, codec, middleware)
         return [codec.key, (request: never, own?: CallOptions) => method(request, merge(options, own))]
       })
-    ) as Client<D>)
+    ) as Client<D>
+  })
 
-const merge = (client: CallOptions | undefined, own: CallOptions | undefined): CallOptions => {
-  if (client === undefined) return own ?? {}
-  if (own === undefined) return client
-  return {
+/**
+ * A response with the metadata that came with it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Answer<out A> {
+  readonly response: A
+  readonly headers: GrpcMetadata.GrpcMetadata
+  readonly trailers: GrpcMetadata.GrpcMetadata
+}
+
+/**
+ * Runs an RPC that has one response, and gives its headers and trailers as well. The trailers of one that fails are in its
+ * `GrpcError`.
+ *
+ * **Example** (What an RPC cost)
+ *
+ * ```ts
+ * import * as GrpcClient from "@lastcall/grpc/GrpcClient"
+ * import * as GrpcMetadata from "@lastcall/grpc/GrpcMetadata"
+ * import * as Effect from "effect/Effect"
+ * import type { EchoService } from "./gen/lastcall/test/v1/echo_pb.ts"
+ *
+ * export const cost = (echo: GrpcClient.Client<typeof EchoService>) =>
+ *   GrpcClient.answer((options) => echo.say({ text: "hello" }, { ...options, deadline: "1 second" })).pipe(
+ *     Effect.map(({ trailers }) => GrpcMetadata.get(trailers, "x-cost"))
+ *   )
+ * ```
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const answer = <A, E, R>(
+  call: (options: Pick<CallOptions, "onHeaders" | "onTrailers">) => Effect.Effect<A, E, R>
+): Effect.Effect<Answer<A>, E, R> =>
+  Effect.suspend(() => {
+    let headers = GrpcMetadata.empty
+    let trailers = GrpcMetadata.empty
+    return Effect.map(
+      call({
+        onHeaders: (received) => headers = received,
+        onTrailers: (received) => trailers = received
+      }),
+      (response) => ({ response, headers, trailers })
+    )
+  })
+
+const merge = (client: CallOptions, own: CallOptions | undefined): CallOptions =>
+  own === undefined ? client : {
     metadata: GrpcMetadata.merge(client.metadata ?? GrpcMetadata.empty, own.metadata ?? GrpcMetadata.empty),
     deadline: own.deadline ?? client.deadline,
     waitForReady: own.waitForReady ?? client.waitForReady,
-    onHeaders: own.onHeaders ?? client.onHeaders,
-    onTrailers: own.onTrailers ?? client.onTrailers
+    compress: own.compress ?? client.compress,
+    onHeaders: both(client.onHeaders, own.onHeaders),
+    onTrailers: both(client.onTrailers, own.onTrailers)
   }
-}
+
+const both = (first: CallOptions["onHeaders"], second: CallOptions["onHeaders"]): CallOptions["onHeaders"] =>
+  first === undefined ? second : second === undefined ? first : (metadata) => {
+    first(metadata)
+    second(metadata)
+  }

@@ -1,5 +1,5 @@
 /**
- * How a listener proves who it is, and whom it lets in.
+ * How a listener proves who it is, and whom it lets in; and where keys and certificates come from, those of channels too.
  *
  * @since 0.1.0
  */
@@ -50,7 +50,8 @@ export interface MutualKeyPair extends KeyPair {
  * Each further element takes the place of the one before without dropping a connection: handshakes that begin from then on
  * use the new one, connections that exist go on. One that cannot work is logged, and the old one stays in use; so it does
  * when the stream ends or fails. The stream is interrupted when its listener is closed and the last connection has gone, at
- * the latest when the server's scope closes.
+ * the latest when the server's scope closes. With a channel it is the same: it is made when the first element is there, its
+ * connections take the place of handshakes, and the stream is interrupted when the channel has stopped.
  *
  * @category models
  * @since 0.1.0
@@ -210,8 +211,8 @@ export const mtls = (
 })
 
 /**
- * Keys and certificates from files: read when the listener is bound, and again at each interval (default: a minute). A
- * change of any of them is an update.
+ * Keys and certificates from files: read when the listener is bound or the channel made, and again at each interval (default:
+ * a minute). A change of any of them is an update. A listener takes `clientCa`, a channel `ca`.
  *
  * **Details**
  *
@@ -232,36 +233,53 @@ export const files: {
     }
   ): Stream.Stream<MutualKeyPair, GrpcCredentialsError>
   (
+    options: {
+      readonly key: string
+      readonly cert: string
+      readonly ca: string
+      readonly every?: Duration.Input | undefined
+    }
+  ): Stream.Stream<KeyPair & { readonly ca: Pem }, GrpcCredentialsError>
+  (
     options: { readonly key: string; readonly cert: string; readonly every?: Duration.Input | undefined }
   ): Stream.Stream<KeyPair, GrpcCredentialsError>
+  (
+    options: { readonly ca: string; readonly every?: Duration.Input | undefined }
+  ): Stream.Stream<{ readonly ca: Pem }, GrpcCredentialsError>
 } = (
   options: {
-    readonly key: string
-    readonly cert: string
+    readonly key?: string
+    readonly cert?: string
     readonly clientCa?: string
+    readonly ca?: string
     readonly every?: Duration.Input | undefined
   }
-): Stream.Stream<MutualKeyPair, GrpcCredentialsError> => {
+): Stream.Stream<AllPems, GrpcCredentialsError> => {
   const { every = "1 minute", ...paths } = options
-  const read: Effect.Effect<MutualKeyPair, GrpcCredentialsError> = Effect.all(
+  const read: Effect.Effect<AllPems, GrpcCredentialsError> = Effect.all(
     Object.fromEntries(Object.entries(paths).map(([name, file]) => [name, readPem(file)])) as {
-      readonly [K in keyof MutualKeyPair]: ReturnType<typeof readPem>
+      readonly [K in keyof AllPems]: ReturnType<typeof readPem>
     }
   )
-  const readChanged = (old: MutualKeyPair): Effect.Effect<MutualKeyPair> =>
+  const readChanged = (old: AllPems): Effect.Effect<AllPems> =>
     Effect.sleep(every).pipe(
       Effect.andThen(read),
       Effect.catch((error) => Effect.as(Effect.logWarning("the old credentials stay in use", error), old)),
       Effect.flatMap((now) => isSame(now, old) ? readChanged(old) : Effect.succeed(now))
     )
   return Stream.unfold(
-    undefined as MutualKeyPair | undefined,
+    undefined as AllPems | undefined,
     (old) => Effect.map(old === undefined ? read : readChanged(old), (now) => [now, now] as const)
   )
 }
 
-const isSame = (a: MutualKeyPair, b: MutualKeyPair): boolean =>
-  a.key === b.key && a.cert === b.cert && a.clientCa === b.clientCa
+/** What files can hold; the overloads say which of it they do. */
+interface AllPems extends MutualKeyPair {
+  readonly ca: Pem
+}
+
+const isSame = (a: AllPems, b: AllPems): boolean =>
+  a.key === b.key && a.cert === b.cert && a.clientCa === b.clientCa && a.ca === b.ca
 
 const readPem = (file: string): Effect.Effect<string, GrpcCredentialsError> =>
   Effect.tryPromise({
@@ -313,3 +331,19 @@ export const mutualContextOptions = (keyPair: MutualKeyPair): SecureContextOptio
   ...secureContextOptions(keyPair),
   ca: certificates("clientCa", keyPair.clientCa)
 })
+
+/**
+ * What a client shows and believes. Throws where it cannot work.
+ *
+ * @internal
+ */
+export const clientContextOptions = (
+  { ca, cert, key }: Partial<KeyPair> & { readonly ca?: Pem | undefined }
+): { readonly key?: string; readonly cert?: string; readonly ca?: string } => {
+  if (key !== undefined && text(key).trim() === "") throw new GrpcCredentialsError({ detail: "key is empty" })
+  return {
+    ...(key === undefined ? {} : { key: text(key) }),
+    ...(cert === undefined ? {} : { cert: certificates("cert", cert).join("\n") }),
+    ...(ca === undefined ? {} : { ca: certificates("ca", ca).join("\n") })
+  }
+}

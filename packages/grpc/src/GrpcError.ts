@@ -6,8 +6,11 @@
 import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf"
 import { create } from "@bufbuild/protobuf"
 import { type Any, anyPack, anyUnpack } from "@bufbuild/protobuf/wkt"
+import { Refused } from "@lastcall/core/InFlight"
 import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
 import { dual } from "effect/Function"
+import { RetryInfoSchema } from "./gen/google/rpc/error_details_pb.ts"
 import * as Metadata from "./GrpcMetadata.ts"
 
 /**
@@ -136,6 +139,50 @@ export const withTrailers: {
  */
 export const detailsOf = <S extends DescMessage>(self: GrpcError, schema: S): ReadonlyArray<MessageShape<S>> =>
   (self.details ?? []).flatMap((detail) => anyUnpack(detail, schema) ?? [])
+
+/**
+ * How long the server asks to wait before the RPC is made again: the longest of its `google.rpc.RetryInfo`. `undefined` if it
+ * does not say.
+ *
+ * @category retrying
+ * @since 0.1.0
+ */
+export const retryDelay = (self: GrpcError): Duration.Duration | undefined => {
+  const delays = detailsOf(self, RetryInfoSchema).flatMap(({ retryDelay }) =>
+    retryDelay === undefined ? [] : [Number(retryDelay.seconds) * 1_000 + retryDelay.nanos / 1_000_000]
+  )
+  return delays.length === 0 ? undefined : Duration.millis(Math.max(0, ...delays))
+}
+
+/**
+ * Whether the same RPC may do better later: it is UNAVAILABLE, or the server says when to try again. Not if the client's own
+ * channel stops. Only the program knows whether a method may run more than once.
+ *
+ * **Example** (Pauses as the server asks, or else a schedule's)
+ *
+ * ```ts
+ * import * as GrpcError from "@lastcall/grpc/GrpcError"
+ * import * as Duration from "effect/Duration"
+ * import * as Effect from "effect/Effect"
+ * import * as Schedule from "effect/Schedule"
+ *
+ * const pauses = Schedule.exponential("50 millis").pipe(
+ *   Schedule.setInputType<GrpcError.GrpcError>(),
+ *   Schedule.modifyDelay(({ duration, input }) =>
+ *     Effect.succeed(Duration.max(duration, GrpcError.retryDelay(input) ?? Duration.zero))
+ *   ),
+ *   Schedule.upTo({ times: 4 })
+ * )
+ *
+ * export const retried = <A, R>(rpc: Effect.Effect<A, GrpcError.GrpcError, R>) =>
+ *   Effect.retry(rpc, { schedule: pauses, while: GrpcError.isRetryable })
+ * ```
+ *
+ * @category retrying
+ * @since 0.1.0
+ */
+export const isRetryable = (self: GrpcError): boolean =>
+  (self.code === "UNAVAILABLE" && !(self.cause instanceof Refused)) || retryDelay(self) !== undefined
 
 const fields = ({ cause, code, details, message, trailers }: GrpcError) => ({
   code,

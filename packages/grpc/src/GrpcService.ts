@@ -6,7 +6,6 @@
  *
  * @since 0.1.0
  */
-import type { DescMethod, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf"
 import type { ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -14,25 +13,12 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { GrpcCall } from "./GrpcCall.ts"
+import type * as GrpcDescriptor from "./GrpcDescriptor.ts"
 import * as GrpcDrain from "./GrpcDrain.ts"
 import type { DrainPolicy } from "./GrpcDrain.ts"
 import type { GrpcError } from "./GrpcError.ts"
 import type { GrpcMiddleware } from "./GrpcMiddleware.ts"
-import { type Codec, readMethods } from "./internal/descriptor.ts"
-
-/**
- * A method of a grpc-js `ServiceDefinition`, as far as types flow from it.
- *
- * @category models
- * @since 0.1.0
- */
-export interface MethodDefinition {
-  readonly path: string
-  readonly requestStream: boolean
-  readonly responseStream: boolean
-  readonly requestDeserialize: (bytes: Buffer) => unknown
-  readonly responseSerialize: (value: never) => Buffer
-}
+import { type Codec, readServed } from "./internal/descriptor.ts"
 
 /**
  * What a service can be made from.
@@ -40,48 +26,13 @@ export interface MethodDefinition {
  * @category models
  * @since 0.1.0
  */
-export type Descriptor =
-  | (Omit<DescService, "method"> & { readonly method: Record<string, DescMethod> })
-  | { readonly [method: string]: MethodDefinition }
+export type Descriptor = GrpcDescriptor.Served
 
-/** The shape of one method: what comes in, what goes out, which of them are streams. */
-type Shape<D extends Descriptor> = D extends { readonly method: infer M extends Record<string, DescMethod> } ? {
-    readonly [K in keyof M]: {
-      readonly request: MessageShape<M[K]["input"]>
-      readonly response: MessageInitShape<M[K]["output"]>
-      readonly requestStream: M[K]["methodKind"] extends "client_streaming" | "bidi_streaming" ? true : false
-      readonly responseStream: M[K]["methodKind"] extends "server_streaming" | "bidi_streaming" ? true : false
-    }
-  }
-  : D extends { readonly [method: string]: MethodDefinition } ? {
-      readonly [K in MethodNames<D>]: {
-        readonly request: ReturnType<D[K]["requestDeserialize"]>
-        readonly response: Parameters<D[K]["responseSerialize"]>[0]
-        readonly requestStream: D[K]["requestStream"]
-        readonly responseStream: D[K]["responseStream"]
-      }
-    }
-  : never
+type Response<M extends GrpcDescriptor.Method, R> =
+  | (true extends M["responseStream"] ? Stream.Stream<M["responseInit"], GrpcError, R> : never)
+  | (false extends M["responseStream"] ? Effect.Effect<M["responseInit"], GrpcError, R> : never)
 
-/** The named methods: grpc-tools adds an index signature to them. Where there is no other, as with proto-loader, that. */
-type MethodNames<D> = [Named<D>] extends [never] ? keyof D : Named<D>
-
-type Named<D> =
-  & keyof { readonly [K in keyof D as string extends K ? never : number extends K ? never : K]: D[K] }
-  & keyof D
-
-interface MethodShape {
-  readonly request: unknown
-  readonly response: unknown
-  readonly requestStream: boolean
-  readonly responseStream: boolean
-}
-
-type Response<M extends MethodShape, R> =
-  | (true extends M["responseStream"] ? Stream.Stream<M["response"], GrpcError, R> : never)
-  | (false extends M["responseStream"] ? Effect.Effect<M["response"], GrpcError, R> : never)
-
-type Request<M extends MethodShape> = boolean extends M["requestStream"] ? unknown
+type Request<M extends GrpcDescriptor.Method> = boolean extends M["requestStream"] ? unknown
   : M["requestStream"] extends true ? Stream.Stream<M["request"], GrpcError>
   : M["request"]
 
@@ -96,7 +47,8 @@ type Request<M extends MethodShape> = boolean extends M["requestStream"] ? unkno
  * @category models
  * @since 0.1.0
  */
-export type Handlers<D extends Descriptor, R = never> = Shape<D> extends infer S extends Record<string, MethodShape> ? {
+export type Handlers<D extends Descriptor, R = never> = GrpcDescriptor.Methods<D> extends
+  infer S extends Record<string, GrpcDescriptor.Method> ? {
     readonly [K in keyof S]: (request: Request<S[K]>) => Response<S[K], R>
   }
   : never
@@ -211,9 +163,10 @@ export interface Options<D extends Descriptor, Id extends string = string> {
  * @category models
  * @since 0.1.0
  */
-export type DrainPolicies<D extends Descriptor> = Shape<D> extends infer S extends Record<string, MethodShape> ? {
+export type DrainPolicies<D extends Descriptor> = GrpcDescriptor.Methods<D> extends
+  infer S extends Record<string, GrpcDescriptor.Method> ? {
     readonly [K in keyof S]?: S[K]["responseStream"] extends false ? "notify" | "finish" | "cut"
-      : DrainPolicy<S[K]["response"]>
+      : DrainPolicy<S[K]["responseInit"]>
   }
   : never
 
@@ -251,7 +204,7 @@ export const Service = <Self>() =>
   descriptor: D,
   options?: Options<D, Id>
 ): ServiceClass<Self, D, Id> => {
-  const { codecs, name } = readMethods(descriptor)
+  const { codecs, name } = readServed(descriptor)
   const Key = Context.Service<Self, Implementation>()(options?.id ?? `@lastcall/grpc/GrpcService/${name}`)
   const implement = (
     handlers: Handlers<D, unknown>,

@@ -8,7 +8,16 @@ export * as GrpcChannel from "./GrpcChannel.ts"
 export * as GrpcClient from "./GrpcClient.ts"
 
 /** @since 0.1.0 */
+export * as GrpcClientHealth from "./GrpcClientHealth.ts"
+
+/** @since 0.1.0 */
+export * as GrpcClientMiddleware from "./GrpcClientMiddleware.ts"
+
+/** @since 0.1.0 */
 export * as GrpcCredentials from "./GrpcCredentials.ts"
+
+/** @since 0.1.0 */
+export * as GrpcDescriptor from "./GrpcDescriptor.ts"
 
 /** @since 0.1.0 */
 export * as GrpcDrain from "./GrpcDrain.ts"
@@ -21,6 +30,9 @@ export * as GrpcErrorDetails from "./GrpcErrorDetails.ts"
 
 /** @since 0.1.0 */
 export * as GrpcHealth from "./GrpcHealth.ts"
+
+/** @since 0.1.0 */
+export * as GrpcInProcess from "./GrpcInProcess.ts"
 
 /** @since 0.1.0 */
 export * as GrpcLimits from "./GrpcLimits.ts"

@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { spawnSync } from "node:child_process"
+import { subscribe, unsubscribe } from "node:diagnostics_channel"
 import * as fs from "node:fs"
 import * as net from "node:net"
 import * as os from "node:os"
@@ -86,3 +87,14 @@ export const frozenNetwork = (
     }),
     ({ close }) => Effect.sync(close)
   )
+
+/** The sockets that this process makes from now on as a client. */
+export const made: Effect.Effect<ReadonlyArray<net.Socket>, never, Scope.Scope> = Effect.gen(function*() {
+  const sockets: Array<net.Socket> = []
+  const listener = (message: unknown) => void sockets.push((message as { readonly socket: net.Socket }).socket)
+  yield* Effect.acquireRelease(
+    Effect.sync(() => subscribe("net.client.socket", listener)),
+    () => Effect.sync(() => unsubscribe("net.client.socket", listener))
+  )
+  return sockets
+})

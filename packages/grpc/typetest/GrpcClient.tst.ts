@@ -1,8 +1,13 @@
 import * as GrpcChannel from "@lastcall/grpc/GrpcChannel"
 import * as GrpcClient from "@lastcall/grpc/GrpcClient"
+import * as GrpcClientHealth from "@lastcall/grpc/GrpcClientHealth"
+import * as GrpcClientMiddleware from "@lastcall/grpc/GrpcClientMiddleware"
 import type { GrpcCredentialsError } from "@lastcall/grpc/GrpcCredentials"
 import type { GrpcError } from "@lastcall/grpc/GrpcError"
-import type * as Effect from "effect/Effect"
+import * as GrpcErrorModule from "@lastcall/grpc/GrpcError"
+import * as GrpcInProcess from "@lastcall/grpc/GrpcInProcess"
+import * as GrpcService from "@lastcall/grpc/GrpcService"
+import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
@@ -51,6 +56,54 @@ describe("a client", () => {
     expect(echo.chat).type.not.toBeCallableWith(numbers)
     expect(tsEcho.say).type.not.toBeCallableWith({})
     expect(echo).type.not.toHaveProperty("shout")
+  })
+})
+
+describe("the middleware of a client", () => {
+  it("is a function of a call and what sends it, which keeps success, errors and requirements", () => {
+    expect(GrpcClient.make(EchoService, { middleware: [(call, next) => next(call)] })).type.toBe<
+      Effect.Effect<typeof echo, never, GrpcChannel.GrpcChannel>
+    >()
+    expect(GrpcClient.make(EchoService, { middleware: [GrpcClientMiddleware.tracing, (_call, next) => next] })).type
+      .toRaiseError()
+    expect<GrpcClientMiddleware.GrpcClientMiddleware>().type.not.toBeAssignableFrom(
+      (() => Effect.fail("an error that is none of the RPC")) as () => Effect.Effect<never, string>
+    )
+    expect<GrpcClientMiddleware.GrpcClientMiddleware>().type.not.toBeAssignableFrom(
+      (() => Effect.never) as () => Effect.Effect<never, never, Scope.Scope>
+    )
+    expect<GrpcClientMiddleware.GrpcClientMiddleware>().type.toBeAssignableFrom(
+      () => Effect.fail(GrpcErrorModule.aborted(""))
+    )
+  })
+
+  it("for all clients is a layer that needs and provides nothing by type", () => {
+    expect(GrpcClientMiddleware.layer([GrpcClientMiddleware.metrics])).type.toBe<Layer.Layer<never>>()
+  })
+})
+
+describe("the answer of an RPC", () => {
+  it("has the response, with the errors and requirements of the RPC", () => {
+    expect(GrpcClient.answer((options) => echo.sum(numbers, options))).type.toBe<
+      Effect.Effect<GrpcClient.Answer<SumResponse>, GrpcError | "no number", Scope.Scope>
+    >()
+  })
+})
+
+describe("a channel in process", () => {
+  class Echo extends GrpcService.Service<Echo>()(EchoService) {}
+
+  it("needs its services", () => {
+    expect(GrpcInProcess.layer({ services: [Echo] })).type.toBe<Layer.Layer<GrpcChannel.GrpcChannel, never, Echo>>()
+    expect(GrpcInProcess.layer).type.not.toBeCallableWith({})
+  })
+})
+
+describe("the health of a service", () => {
+  it("needs a channel", () => {
+    expect(GrpcClientHealth.layer()).type.toBe<
+      Layer.Layer<GrpcClientHealth.GrpcClientHealth, never, GrpcChannel.GrpcChannel>
+    >()
   })
 })
 

@@ -1,12 +1,11 @@
 /**
  * One RPC that a client makes, on the surface of grpc-js: its status ends it, and what was admitted with it.
  */
-import type * as grpc from "@grpc/grpc-js"
+import * as grpc from "@grpc/grpc-js"
 import { type Entry, Refused } from "@lastcall/core/InFlight"
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
@@ -15,11 +14,11 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
 import type { EventEmitter } from "node:events"
-import { GrpcCall } from "../GrpcCall.ts"
 import type { GrpcChannel } from "../GrpcChannel.ts"
 import type { CallOptions } from "../GrpcClient.ts"
 import * as GrpcError from "../GrpcError.ts"
 import * as GrpcMetadata from "../GrpcMetadata.ts"
+import * as ClientDeadline from "./clientDeadline.ts"
 import { leave } from "./clientSockets.ts"
 import * as ClientStatus from "./clientStatus.ts"
 import type { Codec } from "./descriptor.ts"
@@ -45,6 +44,7 @@ class Rpc<C extends Surface> {
   /** The answer came to the callback of grpc-js; it counts when the status has come as well. */
   response: unknown
   private wake: (() => void) | undefined
+  private isWaking = false
   private isCutByStop = false
 
   constructor(start: (answer: Answer) => C, channel: Channel, entry: Entry, options: CallOptions) {
@@ -55,15 +55,15 @@ class Rpc<C extends Surface> {
     })
     entry.onInterrupt(() => {
       this.isCutByStop = true
-      this.call.cancel()
+      this.cancel()
     })
-    this.call.on("metadata", (metadata) => this.tell(options.onHeaders, metadata))
+    const { onHeaders } = options
+    if (onHeaders !== undefined) this.call.on("metadata", (metadata) => this.tell(onHeaders, metadata))
     // The status says it as well.
     const emitter: EventEmitter = this.call
     emitter.on("error", () => {})
     this.call.on("status", (status) => {
       this.isOver = true
-      this.tell(options.onTrailers, status.metadata)
       // A success without a response is an error of its own.
       const failed = status.code === 0 ? answerError : status
       if (failed !== null) {
@@ -73,6 +73,8 @@ class Rpc<C extends Surface> {
             : ClientStatus.toError(failed)
         )
       }
+      // After the failure is known: a listener may wake who reads the responses.
+      this.tell(options.onTrailers, status.metadata)
       entry.end(failed === null ? "succeeded" : this.isCutByStop ? "interrupted" : "failed")
       this.notify()
     })
@@ -83,12 +85,17 @@ class Rpc<C extends Surface> {
     try {
       leave(() => listener(ClientStatus.received(metadata)))
     } catch (defect) {
-      this.fail(Cause.die(defect))
+      this.failure = Effect.die(defect)
+      this.cancel()
+      this.notify()
     }
   }
 
+  /** In the next turn: grpc-js forgets a cancellation in the turn in which the RPC began, and its handler would run on. */
   cancel(): void {
-    if (!this.isOver) this.call.cancel()
+    setImmediate(() => {
+      if (!this.isOver) this.call.cancel()
+    })
   }
 
   /** It cannot go on: the reason comes before the status that its cancellation will have. */
@@ -98,9 +105,17 @@ class Rpc<C extends Surface> {
     this.notify()
   }
 
+  /** When the event loop has delivered all that is there: a chunk costs the program as much as a message. */
+  notifySoon(): void {
+    if (this.wake === undefined || this.isWaking) return
+    this.isWaking = true
+    setImmediate(() => this.notify())
+  }
+
   notify(): void {
     const wake = this.wake
     this.wake = undefined
+    this.isWaking = false
     if (wake !== undefined) leave(wake)
   }
 
@@ -115,14 +130,18 @@ class Rpc<C extends Surface> {
     })
   }
 
-  /** Waits for the status; interruption cancels. */
-  readonly result: Effect.Effect<unknown, unknown> = Effect.onInterrupt(
-    Effect.andThen(
-      this.until(() => this.isOver),
-      Effect.suspend(() => this.failure ?? Effect.succeed(this.response))
-    ),
-    () => Effect.sync(() => this.cancel())
-  )
+  /** Calls back with the result when the status has come; the Effect that it returns cancels. */
+  onResult(resume: (result: Effect.Effect<unknown, unknown>) => void): Effect.Effect<void> {
+    const wake = (): void => {
+      if (this.isOver) resume(this.failure ?? Effect.succeed(this.response))
+      else this.wake = wake
+    }
+    wake()
+    return Effect.sync(() => {
+      this.wake = undefined
+      this.cancel()
+    })
+  }
 }
 
 // The four kinds
@@ -137,9 +156,10 @@ export const method = (
 }
 
 const unary = (channel: Channel, codec: Codec) => (request: unknown, options: CallOptions) =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(
-      open(channel, codec, options, (metadata, callOptions, answer) =>
+  Effect.withFiber<unknown, unknown>(({ context }) =>
+    // Its RPC begins and can be interrupted in one step.
+    Effect.callback<unknown, unknown>((resume) => {
+      const rpc = begin(context, channel, codec, options, (metadata, callOptions, answer) =>
         channel.client.makeUnaryRequest(
           codec.path,
           codec.serialize,
@@ -148,9 +168,9 @@ const unary = (channel: Channel, codec: Codec) => (request: unknown, options: Ca
           metadata,
           callOptions,
           answer
-        )),
-      (rpc) => Effect.onInterrupt(restore(rpc.result), () => Effect.sync(() => rpc.cancel()))
-    )
+        ))
+      return rpc instanceof Rpc ? rpc.onResult(resume) : resume(rpc)
+    })
   )
 
 const serverStream = (channel: Channel, codec: Codec) => (request: unknown, options: CallOptions) =>
@@ -179,7 +199,11 @@ const clientStream =
           callOptions,
           answer
         )),
-      (rpc) => Effect.raceFirst(rpc.result, Effect.andThen(send(rpc, requests), Effect.never))
+      (rpc) =>
+        Effect.raceFirst(
+          Effect.callback<unknown, unknown>((resume) => rpc.onResult(resume)),
+          Effect.andThen(send(rpc, requests), Effect.never)
+        )
     ))
 
 const bidi = (channel: Channel, codec: Codec) => (requests: Stream.Stream<unknown, unknown>, options: CallOptions) =>
@@ -202,29 +226,45 @@ const bidi = (channel: Channel, codec: Codec) => (requests: Stream.Stream<unknow
 
 // The beginning
 
-const open = <C extends Surface>(
+/** The RPC, or why there is none. */
+const begin = <C extends Surface>(
+  context: Context.Context<never>,
   channel: Channel,
   { path }: Codec,
   options: CallOptions,
   start: (metadata: grpc.Metadata, options: grpc.CallOptions, answer: Answer) => C
-): Effect.Effect<Rpc<C>, GrpcError.GrpcError> =>
-  Effect.flatMap(Effect.context<never>(), (context) => {
-    const metadata = headers(context, options)
-    const callOptions = { deadline: deadline(context, options) }
-    const entry = channel.admit(path)
-    if (entry === undefined) {
-      const cause = new Refused({ kind: path.slice(1) })
-      return Effect.fail(GrpcError.unavailable(`${channel.name} is stopping: no new RPCs`, cause))
-    }
-    try {
-      return Effect.succeed(
-        new Rpc((answer) => channel.enter(() => start(metadata, callOptions, answer)), channel, entry, options)
-      )
-    } catch (defect) {
-      entry.end("failed")
-      return Effect.die(defect)
-    }
-  })
+): Rpc<C> | Effect.Effect<never, GrpcError.GrpcError> => {
+  const metadata = headers(context, options)
+  const callOptions: grpc.CallOptions = { deadline: ClientDeadline.of(context, options.deadline) }
+  if (options.compress === false) callOptions.interceptors = [uncompressed]
+  const entry = channel.admit(path)
+  if (entry === undefined) {
+    const cause = new Refused({ kind: path.slice(1) })
+    return Effect.fail(GrpcError.unavailable(`${channel.name} is stopping: no new RPCs`, cause))
+  }
+  try {
+    return new Rpc(
+      (answer) => channel.enter(() => withoutStack(() => start(metadata, callOptions, answer))),
+      channel,
+      entry,
+      options
+    )
+  } catch (defect) {
+    entry.end("failed")
+    return Effect.die(defect)
+  }
+}
+
+/** grpc-js makes an error for each RPC, for the stack of its caller; that costs much, and here it would be one of fibers. */
+const withoutStack = <A>(start: () => A): A => {
+  const { stackTraceLimit } = Error
+  Error.stackTraceLimit = 0
+  try {
+    return start()
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit
+  }
+}
 
 const openScoped = <C extends Surface>(
   channel: Channel,
@@ -232,18 +272,13 @@ const openScoped = <C extends Surface>(
   options: CallOptions,
   start: (metadata: grpc.Metadata, options: grpc.CallOptions, answer: Answer) => C
 ): Effect.Effect<Rpc<C>, GrpcError.GrpcError, Scope.Scope> =>
-  Effect.acquireRelease(open(channel, codec, options, start), (rpc) => Effect.sync(() => rpc.cancel()))
-
-/** In milliseconds of the machine's clock, which grpc-js measures by on both sides. */
-const deadline = (context: Context.Context<never>, options: CallOptions): number => {
-  const own = options.deadline === undefined
-    ? Number.POSITIVE_INFINITY
-    : Date.now() + Duration.toMillis(Duration.fromInputUnsafe(options.deadline))
-  return Option.match(Context.getOption(context, GrpcCall), {
-    onNone: () => own,
-    onSome: (served) => Math.min(own, served.deadline)
-  })
-}
+  Effect.acquireRelease(
+    Effect.withFiber(({ context }) => {
+      const rpc = begin(context, channel, codec, options, start)
+      return rpc instanceof Rpc ? Effect.succeed(rpc) : rpc
+    }),
+    (rpc) => Effect.sync(() => rpc.cancel())
+  )
 
 const headers = (context: Context.Context<never>, options: CallOptions): grpc.Metadata => {
   const metadata = GrpcMetadata.toGrpcJs(options.metadata ?? GrpcMetadata.empty)
@@ -261,6 +296,20 @@ const headers = (context: Context.Context<never>, options: CallOptions): grpc.Me
 
 const traceIdOf = /^[0-9a-f]{32}$/
 const spanIdOf = /^[0-9a-f]{16}$/
+
+/** Messages of an RPC are compressed or not by a flag of theirs, which grpc-js's surface does not take. */
+class Uncompressed extends grpc.InterceptingCall {
+  override sendMessageWithContext(
+    context: Parameters<grpc.InterceptingCall["sendMessageWithContext"]>[0],
+    message: unknown
+  ): void {
+    super.sendMessageWithContext({ ...context, flags: (context.flags ?? 0) | noCompress }, message)
+  }
+}
+
+const noCompress = 2
+
+const uncompressed: grpc.Interceptor = (options, next) => new Uncompressed(next(options))
 
 // Requests
 
@@ -291,21 +340,28 @@ const drained = (call: Writable): Effect.Effect<void> =>
 
 // Responses
 
-/** At most as many as grpc-js reads ahead, 16, are taken at once. */
-const maxChunk = 16
+/** Responses that are read before the program asks for them; grpc-js holds 16 more. */
+const maxBuffered = 16
 
 const responses = (rpc: Rpc<Readable>): Stream.Stream<unknown, unknown> => {
   const { call } = rpc
-  call.on("readable", () => rpc.notify())
-  const isReady = () => call.readableLength > 0 || rpc.isOver || rpc.failure !== undefined
+  let messages: Array<unknown> = []
+  call.on("data", (message) => {
+    messages.push(message)
+    if (messages.length === maxBuffered) call.pause()
+    rpc.notifySoon()
+  })
+  const isReady = () => messages.length > 0 || rpc.isOver || rpc.failure !== undefined
   const pull: Pull.Pull<NonEmptyReadonlyArray<unknown>, unknown> = Effect.suspend(() => {
-    const chunk: Array<unknown> = []
-    while (chunk.length < maxChunk) {
-      const message: unknown = call.read()
-      if (message === null) break
-      chunk.push(message)
+    // What came before the end and was held back counts: each message that is read is told as data.
+    let isMore = rpc.isOver
+    while (isMore) isMore = call.read() !== null
+    if (messages.length > 0) {
+      const chunk = messages as unknown as NonEmptyReadonlyArray<unknown>
+      messages = []
+      if (call.isPaused()) call.resume()
+      return Effect.succeed(chunk)
     }
-    if (chunk.length > 0) return Effect.succeed(chunk as unknown as NonEmptyReadonlyArray<unknown>)
     if (rpc.failure !== undefined) return rpc.failure
     if (rpc.isOver) return Cause.done()
     return Effect.andThen(rpc.until(isReady), pull)

@@ -1,27 +1,12 @@
 /** From the options of a channel to those of grpc-js, checked. */
-import type * as grpc from "@grpc/grpc-js"
-import * as Data from "effect/Data"
-import * as Duration from "effect/Duration"
-import * as Option from "effect/Option"
-import type { Options, RetryPolicy } from "../GrpcChannel.ts"
-
-export class GrpcChannelOptionError extends Data.TaggedError("GrpcChannelOptionError")<{
-  readonly option: string
-  readonly value: unknown
-  readonly reason: string
-}> {
-  override get message(): string {
-    return `channel option ${this.option} is ${String(this.value)}: ${this.reason}`
-  }
-}
-
-const fail = (option: string, value: unknown, reason: string): never => {
-  throw new GrpcChannelOptionError({ option, value, reason })
-}
+import * as grpc from "@grpc/grpc-js"
+import type { Options } from "../GrpcChannel.ts"
+import * as Check from "./clientOption.ts"
+import * as ServiceConfig from "./clientServiceConfig.ts"
 
 export const dns = (host: string, port: number): string => {
-  if (host === "") return fail("address", host, "the host is empty")
-  if (!Number.isInteger(port) || port < 1 || port > 65_535) return fail("address", port, "not a port")
+  if (host === "") return Check.fail("address", host, "the host is empty")
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) return Check.fail("address", port, "not a port")
   return `dns:///${host.includes(":") && !host.startsWith("[") ? `[${host}]` : host}:${port}`
 }
 
@@ -29,74 +14,73 @@ const socketOf = { ipv4: /^\d+\.\d+\.\d+\.\d+:\d+$/, ipv6: /^\[[0-9a-fA-F:.]+\]:
 
 export const ip = (family: "ipv4" | "ipv6", sockets: ReadonlyArray<string>): string => {
   for (const socket of sockets) {
-    if (!socketOf[family].test(socket)) return fail("address", socket, `not an ${family} address with a port`)
+    if (!socketOf[family].test(socket)) return Check.fail("address", socket, `not an ${family} address with a port`)
   }
   return `${family}:${sockets.join(",")}`
 }
 
-/** What a Node timer can wait for at most. */
-const maxTimerMillis = 2 ** 31 - 1
+/** grpc-js looks no more often whether a channel is idle. */
+const minIdleMillis = 1_000
 
-const millis = (option: string, value: Duration.Input): number => {
-  const duration = Number.isNaN(value) ? undefined : Option.getOrUndefined(Duration.fromInput(value))
-  if (duration === undefined) return fail(option, value, "not a duration")
-  const result = Duration.toMillis(duration)
-  return result > 0 ? Math.min(result, maxTimerMillis) : fail(option, value, "must be longer than 0")
-}
-
-const bytes = (option: string, value: number): number => {
-  if (value === Number.POSITIVE_INFINITY) return -1
-  return Number.isInteger(value) && value > 0
-    ? value
-    : fail(option, value, "must be a whole number above 0, or Infinity")
-}
-
-const seconds = (option: string, value: Duration.Input): string => `${(millis(option, value) / 1_000).toFixed(9)}s`
-
-const retryPolicy = (retry: RetryPolicy) => {
-  if (!Number.isInteger(retry.maxAttempts) || retry.maxAttempts < 2) {
-    return fail("retry.maxAttempts", retry.maxAttempts, "must be a whole number of at least 2")
-  }
-  if (!(retry.backoffMultiplier > 0 && Number.isFinite(retry.backoffMultiplier))) {
-    return fail("retry.backoffMultiplier", retry.backoffMultiplier, "must be above 0")
-  }
-  if (retry.codes.length === 0) return fail("retry.codes", "[]", "no code would be retried")
-  return {
-    maxAttempts: retry.maxAttempts,
-    initialBackoff: seconds("retry.initialBackoff", retry.initialBackoff),
-    maxBackoff: seconds("retry.maxBackoff", retry.maxBackoff),
-    backoffMultiplier: retry.backoffMultiplier,
-    retryableStatusCodes: retry.codes
-  }
-}
-
-/** Throws {@link GrpcChannelOptionError}. */
+/** Throws `GrpcChannelOptionError`. */
 export const make = (options: Options): grpc.ChannelOptions => {
-  const { credentials, keepalive, maxReceiveBytes, maxSendBytes, retry } = options
-  if (options.address === "") fail("address", "\"\"", "it is empty")
+  const { compression, credentials, keepalive, maxReceiveBytes, maxSendBytes, reconnect, retryBuffer } = options
+  if (options.address === "") Check.fail("address", "\"\"", "it is empty")
+  const config = ServiceConfig.make(options)
   const result: grpc.ChannelOptions = {
     // A connection in the global pool would outlive the scope.
     "grpc.use_local_subchannel_pool": 1,
     "grpc.enable_channelz": 0,
     // What the program says is not replaced by what a DNS server says.
     "grpc.service_config_disable_resolution": 1,
-    "grpc.service_config": JSON.stringify({
-      loadBalancingConfig: [{ [options.loadBalancing ?? "pick_first"]: {} }],
-      methodConfig: retry === undefined ? [] : [{ name: [{}], retryPolicy: retryPolicy(retry) }]
-    })
+    "grpc.service_config": config.json
   }
-  // grpc-js makes at most 5 attempts unless it is told otherwise.
-  if (retry !== undefined) result["grpc-node.retry_max_attempts_limit"] = retry.maxAttempts
+  if (config.maxAttempts !== undefined) result["grpc-node.retry_max_attempts_limit"] = config.maxAttempts
+  if (retryBuffer?.perRpcBytes !== undefined) {
+    result["grpc.per_rpc_retry_buffer_size"] = Check.integer("retryBuffer.perRpcBytes", retryBuffer.perRpcBytes, 0)
+  }
+  if (retryBuffer?.totalBytes !== undefined) {
+    result["grpc.retry_buffer_size"] = Check.integer("retryBuffer.totalBytes", retryBuffer.totalBytes, 0)
+  }
   if (keepalive !== undefined) {
-    result["grpc.keepalive_time_ms"] = millis("keepalive.time", keepalive.time)
-    result["grpc.keepalive_timeout_ms"] = millis("keepalive.timeout", keepalive.timeout ?? "20 seconds")
+    result["grpc.keepalive_time_ms"] = Check.millis("keepalive.time", keepalive.time)
+    result["grpc.keepalive_timeout_ms"] = Check.millis("keepalive.timeout", keepalive.timeout ?? "20 seconds")
     result["grpc.keepalive_permit_without_calls"] = keepalive.withoutCalls === true ? 1 : 0
   }
-  if (maxReceiveBytes !== undefined) {
-    result["grpc.max_receive_message_length"] = bytes("maxReceiveBytes", maxReceiveBytes)
+  if (reconnect !== undefined) {
+    const initial = Check.millis("reconnect.initialBackoff", reconnect.initialBackoff ?? "1 second")
+    const max = Check.millis("reconnect.maxBackoff", reconnect.maxBackoff ?? "2 minutes")
+    if (initial > max) Check.fail("reconnect.initialBackoff", reconnect.initialBackoff, "longer than maxBackoff")
+    result["grpc.initial_reconnect_backoff_ms"] = initial
+    result["grpc.max_reconnect_backoff_ms"] = max
   }
-  if (maxSendBytes !== undefined) result["grpc.max_send_message_length"] = bytes("maxSendBytes", maxSendBytes)
-  if (credentials?._tag === "Tls" && credentials.serverName !== undefined) {
+  if (options.idleTimeout !== undefined) {
+    result["grpc.client_idle_timeout_ms"] = Check.millis("idleTimeout", options.idleTimeout, minIdleMillis)
+  }
+  if (maxReceiveBytes !== undefined) {
+    result["grpc.max_receive_message_length"] = Check.bytes("maxReceiveBytes", maxReceiveBytes)
+  }
+  if (maxSendBytes !== undefined) result["grpc.max_send_message_length"] = Check.bytes("maxSendBytes", maxSendBytes)
+  if (options.receiveWindowBytes !== undefined) {
+    result["grpc-node.flow_control_window"] = Check.integer(
+      "receiveWindowBytes",
+      options.receiveWindowBytes,
+      65_535,
+      2 ** 31 - 1
+    )
+  }
+  if (compression !== undefined) {
+    if (compression !== "gzip" && compression !== "deflate") Check.fail("compression", compression, "gzip or deflate")
+    result["grpc.default_compression_algorithm"] = grpc.compressionAlgorithms[compression]
+  }
+  if (options.userAgent !== undefined) {
+    result["grpc.primary_user_agent"] = Check.headerText("userAgent", options.userAgent)
+  }
+  if (options.authority !== undefined) {
+    result["grpc.default_authority"] = Check.headerText("authority", options.authority)
+  }
+  if (options.httpProxy === false) result["grpc.enable_http_proxy"] = 0
+  if (credentials !== undefined && credentials._tag !== "Insecure" && credentials.serverName !== undefined) {
     result["grpc.ssl_target_name_override"] = credentials.serverName
   }
   return result

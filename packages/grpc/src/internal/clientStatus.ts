@@ -1,6 +1,8 @@
 /** From the status that a client got to its error. */
 import { fromBinary } from "@bufbuild/protobuf"
 import type * as grpc from "@grpc/grpc-js"
+import * as Cause from "effect/Cause"
+import * as Exit from "effect/Exit"
 import { StatusSchema } from "../gen/google/rpc/status_pb.ts"
 import { type Code, codes, GrpcError } from "../GrpcError.ts"
 import * as GrpcMetadata from "../GrpcMetadata.ts"
@@ -43,4 +45,15 @@ export const toError = ({ code, details, metadata }: grpc.StatusObject): GrpcErr
     ...richDetails(metadata),
     ...(trailers.entries.length === 0 ? {} : { trailers })
   })
+}
+
+/** The name of the status that an RPC of a client ended with, as the client knows it. */
+export const codeOf = (exit: Exit.Exit<unknown, unknown>): Code | "OK" => {
+  if (Exit.isSuccess(exit)) return "OK"
+  let isDead = false
+  for (const reason of exit.cause.reasons) {
+    if (Cause.isFailReason(reason)) return reason.error instanceof GrpcError ? reason.error.code : "CANCELLED"
+    if (!Cause.isInterruptReason(reason)) isDead = true
+  }
+  return isDead ? "UNKNOWN" : "CANCELLED"
 }

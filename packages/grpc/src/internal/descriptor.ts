@@ -8,11 +8,11 @@ import {
   isMessage,
   toBinary
 } from "@bufbuild/protobuf"
-import type { Descriptor, MethodDefinition } from "../GrpcService.ts"
+import type { Called, ClientMethod, Served, ServerMethod } from "../GrpcDescriptor.ts"
 
 /** One method: its place on the wire, and how its messages are read and written. */
 export interface Codec {
-  /** The name of the handler. */
+  /** The name of the handler, or of the function of a client. */
   readonly key: string
   readonly path: string
   readonly requestStream: boolean
@@ -21,13 +21,14 @@ export interface Codec {
   readonly serialize: (message: unknown) => Buffer
 }
 
-export const readMethods = (
-  descriptor: Descriptor
+/** The methods of a service from the server's side. */
+export const readServed = (
+  descriptor: Served
 ): { readonly name: string; readonly codecs: ReadonlyArray<Codec> } => {
   if (isProtobufEs(descriptor)) {
-    return { name: descriptor.typeName, codecs: descriptor.methods.map((method) => fromDescMethod(descriptor, method)) }
+    return { name: descriptor.typeName, codecs: descriptor.methods.map((method) => served(descriptor, method)) }
   }
-  const codecs = Object.entries(descriptor as Record<string, MethodDefinition>).map(([key, method]): Codec => ({
+  const codecs = Object.entries(descriptor as Record<string, ServerMethod>).map(([key, method]): Codec => ({
     key,
     path: method.path,
     requestStream: method.requestStream,
@@ -39,6 +40,19 @@ export const readMethods = (
   return { name: serviceName(codecs[0]!.path), codecs }
 }
 
+/** The methods of a service from the client's side. */
+export const readCalled = (descriptor: Called): ReadonlyArray<Codec> =>
+  isProtobufEs(descriptor)
+    ? descriptor.methods.map((method) => called(descriptor, method))
+    : Object.entries(descriptor as Record<string, ClientMethod>).map(([key, method]): Codec => ({
+      key,
+      path: method.path,
+      requestStream: method.requestStream,
+      responseStream: method.responseStream,
+      serialize: method.requestSerialize as Codec["serialize"],
+      deserialize: method.responseDeserialize
+    }))
+
 /** `/pkg.Service/Method` is of service `pkg.Service`. */
 export const serviceName = (path: string): string => path.slice(1, path.lastIndexOf("/"))
 
@@ -46,8 +60,7 @@ export const serviceName = (path: string): string => path.slice(1, path.lastInde
 export const isProtobufEs = <D extends object>(descriptor: D): descriptor is D & DescService =>
   "kind" in descriptor && descriptor.kind === "service"
 
-/** The name of a method and its place on the wire, the same for servers and clients. */
-export const placeOf = (
+const placeOf = (
   service: DescService,
   { localName, methodKind, name }: DescMethod
 ): Pick<Codec, "key" | "path" | "requestStream" | "responseStream"> => ({
@@ -58,7 +71,7 @@ export const placeOf = (
 })
 
 /** The bytes of a message, or of a plain object with its fields. */
-export const encode = (schema: DescMessage, message: unknown): Buffer => {
+const encode = (schema: DescMessage, message: unknown): Buffer => {
   const bytes = toBinary(
     schema,
     isMessage(message, schema) ? message : create(schema, message as Record<string, unknown>)
@@ -66,7 +79,7 @@ export const encode = (schema: DescMessage, message: unknown): Buffer => {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
-const fromDescMethod = (service: DescService, method: DescMethod): Codec => {
+const served = (service: DescService, method: DescMethod): Codec => {
   const { input, output } = method
   return {
     ...placeOf(service, method),
@@ -76,5 +89,14 @@ const fromDescMethod = (service: DescService, method: DescMethod): Codec => {
       if (typeof message !== "object" || message === null) throw new TypeError(`${output.typeName} is an object`)
       return encode(output, message)
     }
+  }
+}
+
+const called = (service: DescService, method: DescMethod): Codec => {
+  const { input, output } = method
+  return {
+    ...placeOf(service, method),
+    serialize: (message) => encode(input, message),
+    deserialize: (bytes) => fromBinary(output, bytes)
   }
 }

@@ -8,7 +8,8 @@ import {
   FileDescriptorProtoSchema,
   FileDescriptorSetSchema
 } from "@bufbuild/protobuf/wkt"
-import type { Descriptor, MethodDefinition } from "../GrpcService.ts"
+import type { MethodDefinition } from "../GrpcDescriptor.ts"
+import type { Descriptor } from "../GrpcService.ts"
 import { serviceName } from "./descriptor.ts"
 import type { Services } from "./reflectionServed.ts"
 
