@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs"
 import * as os from "node:os"
 import { join } from "node:path"
-import { cores } from "./ServerProcess.ts"
+import { cores } from "./Child.ts"
 
 export interface Machine {
   readonly processor: string
@@ -20,7 +20,7 @@ export const read = (): Machine => ({
   system: `${os.type()} ${os.release()} ${os.arch()}`,
   cores: cores === undefined
     ? "not bound (no taskset)"
-    : `servers on core ${cores.server}, load on core ${cores.load}`
+    : `what is measured on core ${cores.measured}, the other side on core ${cores.peer}`
 })
 
 const measured = [

@@ -1,9 +1,9 @@
 /** What a run has found, as data: `docs/benchmarks.json`. */
 import type { Machine } from "./Machine.ts"
 import { maxOthers } from "./Noise.ts"
+import type { ProfiledFunction } from "./Profile.ts"
 import { type Goal, judge, summarize, type Summary, type Verdict } from "./Ratio.ts"
 import type { Measurement, Scenario } from "./Scenario.ts"
-import type { ProfiledFunction } from "./ServerSpec.ts"
 
 /** A row with one setting of V8. */
 export interface Result {

@@ -1,4 +1,6 @@
 /** How a run of the benchmark is done: how often, how long, on what. */
+import * as ClientProcess from "./ClientProcess.ts"
+import type { ClientSpec } from "./ClientSpec.ts"
 import type { Noise } from "./Noise.ts"
 import * as ServerProcess from "./ServerProcess.ts"
 import type { ServerSpec } from "./ServerSpec.ts"
@@ -21,7 +23,7 @@ export interface Run {
   readonly streamSize: number
   readonly idleConnections: number
   readonly openCalls: number
-  /** Whether servers and load have a core each. */
+  /** Whether what is measured and its peer have a core each. */
   readonly isBound: boolean
   readonly log: (line: string) => void
 }
@@ -78,13 +80,21 @@ export type Contender =
   & Pick<ServerSpec, "library">
   & { readonly isCandidate?: boolean }
 
+/** A client in a comparison. */
+export type ClientContender =
+  & Partial<Pick<ClientSpec, "traceparent">>
+  & Pick<ClientSpec, "library">
+  & { readonly isCandidate?: boolean }
+
+/** A server that is measured, or one that clients are measured with. */
 export const start = (
   { candidate, isBound, snapshot }: Run,
   { isCandidate, ...contender }: Contender,
-  flags: ReadonlyArray<string>
+  flags: ReadonlyArray<string>,
+  role: "measured" | "peer" = "measured"
 ): Promise<ServerProcess.ServerProcess> =>
   ServerProcess.start(
-    (isCandidate === true ? candidate! : snapshot).main,
+    (isCandidate === true ? candidate! : snapshot).server,
     {
       codec: "identity",
       handler: "sync",
@@ -95,5 +105,20 @@ export const start = (
       folder: snapshot.folder
     },
     flags,
-    isBound
+    isBound ? role : undefined
+  )
+
+/** A client of the server on this port. */
+export const startClient = (
+  { candidate, isBound, snapshot, streamSize }: Run,
+  { isCandidate, ...contender }: ClientContender,
+  flags: ReadonlyArray<string>,
+  method: ClientSpec["method"],
+  port: number
+): Promise<ClientProcess.ClientProcess> =>
+  ClientProcess.start(
+    (isCandidate === true ? candidate! : snapshot).client,
+    { traceparent: false, ...contender, method, streamSize, port },
+    flags,
+    isBound ? "measured" : undefined
   )

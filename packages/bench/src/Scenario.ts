@@ -1,12 +1,15 @@
-/** A scenario of the benchmark: what is measured, on which servers, and which pairs of them make rows of the table. */
+/** A scenario of the benchmark: what is measured, on which servers or clients, and which pairs of them make rows of the table. */
+import type { ClientSpec } from "./ClientSpec.ts"
 import type { Workload } from "./load/Load.ts"
+import { clients } from "./measure/clients.ts"
 import { coldStart } from "./measure/coldStart.ts"
 import { heap } from "./measure/heap.ts"
 import { latency } from "./measure/latency.ts"
+import type { Measured } from "./measure/rounds.ts"
 import { stopIdle, stopInFlight } from "./measure/stop.ts"
-import { throughput } from "./measure/throughput.ts"
+import { type Throughput, throughput } from "./measure/throughput.ts"
 import { type Goal, median, ofPairs, quantile } from "./Ratio.ts"
-import { type Contender, defaultFlags, type Flags, noPretenuring, type Run } from "./Run.ts"
+import { type ClientContender, type Contender, defaultFlags, type Flags, noPretenuring, type Run } from "./Run.ts"
 
 /** One row of the table. */
 export interface Row {
@@ -48,7 +51,8 @@ export interface Scenario {
   readonly measure: (run: Run, flags: Flags, rows: ReadonlyArray<Row>) => Promise<ReadonlyArray<Measurement>>
 }
 
-type Contenders = { readonly [name: string]: Contender }
+type ContendersOf<C> = { readonly [name: string]: C }
+type Contenders = ContendersOf<Contender>
 
 const both = [defaultFlags, noPretenuring]
 
@@ -57,30 +61,23 @@ const slower = "subject / base, less is better"
 
 const least = (values: ReadonlyArray<number>): number => quantile(values.toSorted((a, b) => a - b), 0.1)
 
-const needed = (contenders: Contenders, rows: ReadonlyArray<Row>): Contenders =>
+const needed = <C>(contenders: ContendersOf<C>, rows: ReadonlyArray<Row>): ContendersOf<C> =>
   Object.fromEntries(
     Object.entries(contenders).filter(([name]) => rows.some(({ base, subject }) => name === subject || name === base))
   )
 
-/** Server CPU per call, or per message, under full load. */
-export const cpu = (
-  id: string,
-  title: string,
-  unit: "call" | "message",
-  isMain: boolean,
-  workload: (run: Run) => Workload,
-  contenders: Contenders,
-  rows: ReadonlyArray<Row>
+/** CPU per call, or per message, under full load. */
+const perUnit = <C extends { readonly library: string; readonly isCandidate?: boolean }>(
+  { each, ...described }: Pick<Scenario, "id" | "title" | "isMain" | "rows"> & { readonly each: "call" | "message" },
+  contenders: ContendersOf<C>,
+  measure: (run: Run, flags: Flags, contenders: ContendersOf<C>) => Promise<Measured<string, Throughput>>
 ): Scenario => ({
-  id,
-  title,
-  unit: `µs CPU / ${unit}`,
+  ...described,
+  unit: `µs CPU / ${each}`,
   compared: faster,
-  isMain,
   flags: both,
-  rows,
   async measure(run, flags, rows) {
-    const sides: Record<string, Contender> = { ...needed(contenders, rows) }
+    const sides: Record<string, C> = { ...needed(contenders, rows) }
     const all = [...rows]
     if (run.candidate !== undefined) {
       for (const { base, id, subject } of rows) {
@@ -96,7 +93,7 @@ export const cpu = (
     const { rounds, warmupRounds } = run
     const half = { ...run, rounds: Math.ceil(rounds / 2), warmupRounds: Math.ceil(warmupRounds / 2) }
     // A stream takes longer than a window.
-    const measured = await throughput(unit === "call" ? run : half, flags, sides, workload(run))
+    const measured = await measure(each === "call" ? run : half, flags, sides)
     return all.map((row): Measurement => {
       const subject = measured[row.subject]!
       const base = measured[row.base]!
@@ -114,6 +111,37 @@ export const cpu = (
     })
   }
 })
+
+/** CPU of the server's process. */
+export const cpu = (
+  id: string,
+  title: string,
+  each: "call" | "message",
+  isMain: boolean,
+  workload: (run: Run) => Workload,
+  contenders: Contenders,
+  rows: ReadonlyArray<Row>
+): Scenario =>
+  perUnit(
+    { id, title, each, isMain, rows },
+    contenders,
+    (run, flags, sides) => throughput(run, flags, sides, workload(run))
+  )
+
+/** CPU of the client's process. */
+export const clientCpu = (
+  id: string,
+  title: string,
+  isMain: boolean,
+  method: ClientSpec["method"],
+  contenders: ContendersOf<ClientContender>,
+  rows: ReadonlyArray<Row>
+): Scenario =>
+  perUnit(
+    { id, title, each: method === "Unary" ? "call" : "message", isMain, rows },
+    contenders,
+    (run, flags, sides) => clients(run, flags, sides, method)
+  )
 
 /** The latency of a unary call at half of what bare grpc-js can bear. The base of each row comes first. */
 export const halfLoad = (

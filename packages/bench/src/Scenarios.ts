@@ -1,6 +1,10 @@
 /** The scenarios and rows of the table, with the goals of the project. */
+import type { ClientSpec } from "./ClientSpec.ts"
 import * as Load from "./load/Load.ts"
+import * as Profile from "./measure/profile.ts"
+import type { ProfiledFunction } from "./Profile.ts"
 import { atLeast, atMost } from "./Ratio.ts"
+import type { Run } from "./Run.ts"
 import * as Scenario from "./Scenario.ts"
 
 const lastcall = { library: "lastcall" } as const
@@ -116,6 +120,29 @@ const transport = (id: "tls" | "unix", title: string): Scenario.Scenario =>
     [{ id: `${id}/grpc-js`, subject: "Lastcall", base: "grpc-js" }]
   )
 
+const traced = { traceparent: true } as const
+
+const client = Scenario.clientCpu("client", "A client's unary calls, identity codec", true, "Unary", {
+  "grpc-js": grpcJs,
+  Lastcall: lastcall,
+  "grpc-js, again": grpcJs,
+  "grpc-js, traceparent": { ...grpcJs, ...traced },
+  "Lastcall, traceparent": { ...lastcall, ...traced }
+}, [
+  { id: "client/unary", subject: "Lastcall", base: "grpc-js" },
+  { id: "client/control", subject: "grpc-js, again", base: "grpc-js" },
+  { id: "client/traceparent", subject: "Lastcall, traceparent", base: "grpc-js, traceparent" }
+])
+
+const clientRead = Scenario.clientCpu(
+  "client-read",
+  "A client that reads a stream of 100,000 messages, identity codec",
+  false,
+  "ServerStream",
+  { "grpc-js": grpcJs, Lastcall: lastcall },
+  [{ id: "client-read/grpc-js", subject: "Lastcall", base: "grpc-js" }]
+)
+
 const pair = { "grpc-js": grpcJs, Lastcall: lastcall }
 const lastcallOverGrpcJs = { subject: "Lastcall", base: "grpc-js" }
 
@@ -129,6 +156,8 @@ export const scenarios: ReadonlyArray<Scenario.Scenario> = [
   large,
   transport("tls", "Unary over TLS"),
   transport("unix", "Unary over a Unix socket"),
+  client,
+  clientRead,
   Scenario.halfLoad({ ...pair, "grpc-js, again": grpcJs }, "grpc-js", {
     p50: { id: "latency/p50", what: "p50", ...lastcallOverGrpcJs, goal: atMost(1.1) },
     p99: { id: "latency/p99", what: "p99", ...lastcallOverGrpcJs, goal: atMost(1.1) },
@@ -151,15 +180,30 @@ export const scenarios: ReadonlyArray<Scenario.Scenario> = [
 /** The row that tells how noisy the machine was: the same server twice. */
 export const controlId = "unary/control"
 
-/** What is profiled, so that the next step is known. */
-export const profiled = [
-  { id: "unary", title: "Unary, sync handler, identity codec", contender: lastcall, workload: () => Load.unary },
-  {
-    id: "server-stream",
-    title: "Server stream, identity codec",
-    contender: lastcall,
-    workload: () => Load.serverStream(100_000)
-  },
-  { id: "client-stream", title: "Client stream", contender: lastcall, workload: () => Load.clientStream(100_000) },
-  { id: "bidi", title: "Bidi ping-pong", contender: lastcall, workload: () => Load.bidi }
-] as const
+interface Profiled {
+  readonly id: string
+  readonly title: string
+  readonly profile: (run: Run, isCandidate: boolean) => Promise<ReadonlyArray<ProfiledFunction>>
+}
+
+const ofServer = (id: string, title: string, workload: (run: Run) => Load.Workload): Profiled => ({
+  id,
+  title,
+  profile: (run, isCandidate) => Profile.ofServer(run, { ...lastcall, isCandidate }, workload(run))
+})
+
+const ofClient = (id: string, title: string, method: ClientSpec["method"]): Profiled => ({
+  id,
+  title,
+  profile: (run, isCandidate) => Profile.ofClient(run, { ...lastcall, isCandidate }, method)
+})
+
+/** What is profiled, so that the next step is known: of Lastcall, or of its candidate. */
+export const profiled: ReadonlyArray<Profiled> = [
+  ofServer("unary", "Unary, sync handler, identity codec", () => Load.unary),
+  ofServer("server-stream", "Server stream, identity codec", ({ streamSize }) => Load.serverStream(streamSize)),
+  ofServer("client-stream", "Client stream", ({ streamSize }) => Load.clientStream(streamSize)),
+  ofServer("bidi", "Bidi ping-pong", () => Load.bidi),
+  ofClient("client", "A client's unary calls, identity codec", "Unary"),
+  ofClient("client-read", "A client that reads a stream, identity codec", "ServerStream")
+]

@@ -1,6 +1,7 @@
-/** A server in a process of its own, on a core of its own where `taskset` is there. */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process"
-import type { Address, Answer, ProfiledFunction, Question, ServerSpec } from "./ServerSpec.ts"
+/** A server in a process of its own. */
+import * as Child from "./Child.ts"
+import type { ProfiledFunction } from "./Profile.ts"
+import type { Address, Answer, Question, ServerSpec } from "./ServerSpec.ts"
 
 export interface ServerProcess {
   readonly at: Address
@@ -18,43 +19,17 @@ export interface ServerProcess {
   readonly kill: () => Promise<void>
 }
 
-const hasTaskset = spawnSync("taskset", ["--version"]).status === 0
-
-/** The servers' core and the load's; `undefined` where processes cannot be bound. */
-export const cores: { readonly server: number; readonly load: number } | undefined = hasTaskset
-  ? { server: 0, load: 1 }
-  : undefined
-
-/** Binds this process, which makes the load, to its core. */
-export const bindLoad = (): void => {
-  if (cores !== undefined) spawnSync("taskset", ["-a", "-p", "-c", String(cores.load), String(process.pid)])
-}
-
 const startMillis = 20_000
-const answerMillis = 60_000
 
 export const start = async (
   main: string,
   spec: ServerSpec,
   flags: ReadonlyArray<string>,
-  isBound: boolean
+  role: Child.Role
 ): Promise<ServerProcess> => {
-  const command = [process.execPath, ...flags, main, JSON.stringify(spec)]
-  if (isBound && cores !== undefined) command.unshift("taskset", "-c", String(cores.server))
-  const child = spawn(command[0]!, command.slice(1), { stdio: ["ignore", "inherit", "inherit", "ipc"] })
-  const kill = (): Promise<void> =>
-    new Promise((resolve) => {
-      if (child.exitCode !== null || child.signalCode !== null) return resolve()
-      child.once("exit", () => resolve())
-      child.kill("SIGKILL")
-    })
+  const { ask, kill, said } = Child.start<Question, Answer>(main, spec, flags, role)
   try {
-    const listening = await answer(child, "Listening", startMillis)
-    const ask = async <T extends Answer["_tag"]>(question: Question, tag: T) => {
-      const answered = answer(child, tag, answerMillis)
-      child.send(question)
-      return answered
-    }
+    const listening = await said("Listening", startMillis)
     return {
       at: listening.at,
       coldStart: { millis: listening.millis, cpuMicros: listening.cpuMicros },
@@ -72,31 +47,3 @@ export const start = async (
     throw cause
   }
 }
-
-const answer = <T extends Answer["_tag"]>(
-  child: ChildProcess,
-  tag: T,
-  millis: number
-): Promise<Extract<Answer, { readonly _tag: T }>> =>
-  new Promise((resolve, reject) => {
-    const over = (): void => {
-      clearTimeout(timer)
-      child.off("message", onMessage)
-      child.off("exit", onExit)
-    }
-    const onMessage = (message: Answer): void => {
-      if (message._tag !== tag) return
-      over()
-      resolve(message as Extract<Answer, { readonly _tag: T }>)
-    }
-    const onExit = (code: number | null): void => {
-      over()
-      reject(new Error(`a server process ended with code ${code}`))
-    }
-    const timer = setTimeout(() => {
-      over()
-      reject(new Error(`a server process did not say ${tag} within ${millis} ms`))
-    }, millis)
-    child.on("message", onMessage)
-    child.once("exit", onExit)
-  })

@@ -1,4 +1,5 @@
 /** What a server of the benchmark is told, as one JSON argument of its process. */
+import type { ProfiledFunction } from "./Profile.ts"
 
 export type Library =
   | "lastcall"
@@ -42,13 +43,6 @@ export type Answer =
   | { readonly _tag: "Profile"; readonly functions: ReadonlyArray<ProfiledFunction> }
 
 export type Question = "sample" | "heap" | "stop" | "interrupt" | "profile" | "endProfile"
-
-/** A function of a CPU profile, and its own share of the time that the process was busy. */
-export interface ProfiledFunction {
-  readonly name: string
-  readonly file: string
-  readonly share: number
-}
 
 export type Address =
   | { readonly _tag: "Tcp"; readonly port: number }

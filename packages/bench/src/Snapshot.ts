@@ -12,7 +12,9 @@ import { fileURLToPath } from "node:url"
 
 export interface Snapshot {
   /** The entry of a server process. */
-  readonly main: string
+  readonly server: string
+  /** The entry of a client process. */
+  readonly client: string
   /** Where servers may put their socket files and find their certificate. */
   readonly folder: string
   readonly remove: () => void
@@ -38,7 +40,8 @@ export const make = (checkout: string = workspace): Snapshot => {
   }
   strip(join(bench, "src"), join(folder, "src"))
   return {
-    main: join(folder, "src/servers/main.js"),
+    server: join(folder, "src/servers/main.js"),
+    client: join(folder, "src/clients/main.js"),
     folder,
     remove: () => rmSync(folder, { recursive: true, force: true })
   }

@@ -4,22 +4,21 @@
  * - `--quick`: few rounds of the main rows, in less than two minutes; writes nothing.
  * - `--only unary,bidi/grpc-js`: the rows or scenarios whose ids begin so; writes nothing.
  * - `--candidate /path`: another checkout of Lastcall beside this one; writes nothing.
- * - `--profile`: only the CPU profiles; writes nothing.
+ * - `--profile`: only the CPU profiles of Lastcall's servers and clients; writes nothing.
  */
 import { spawnSync } from "node:child_process"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
 import * as Certificates from "../../grpc/test/Certificates.ts"
+import { bindLoad } from "./Child.ts"
 import * as Document from "./Document.ts"
 import * as Machine from "./Machine.ts"
-import { profile } from "./measure/profile.ts"
 import * as Noise from "./Noise.ts"
 import * as Outcome from "./Outcome.ts"
 import { full, quick, type Run } from "./Run.ts"
 import type { Measurement } from "./Scenario.ts"
 import { controlId, profiled, scenarios } from "./Scenarios.ts"
-import * as ServerProcess from "./ServerProcess.ts"
 import * as Snapshot from "./Snapshot.ts"
 
 const { values: options } = parseArgs({
@@ -68,7 +67,7 @@ const run: Run = {
   log: (line) => console.log(line)
 }
 
-ServerProcess.bindLoad()
+bindLoad()
 
 const outcomes: Array<Outcome.ScenarioOutcome> = []
 for (const { rows, scenario } of wanted) {
@@ -102,10 +101,9 @@ for (const { rows, scenario } of wanted) {
 
 const profiles: Array<Outcome.Profile> = []
 if (isWhole || options.profile) {
-  for (const { contender, id, title, workload } of profiled) {
+  for (const { id, profile, title } of profiled) {
     if (only.length > 0 && !only.includes(id)) continue
-    const isCandidate = candidate !== undefined
-    const functions = (await profile(run, { ...contender, isCandidate }, workload())).slice(0, 30)
+    const functions = (await profile(run, candidate !== undefined)).slice(0, 30)
     profiles.push({ title, functions })
     run.log(title)
     for (const { file, name, share } of functions) run.log(`  ${Outcome.percent(share).padStart(7)}  ${name}  ${file}`)

@@ -3,6 +3,7 @@ import * as Document from "../src/Document.ts"
 import * as Outcome from "../src/Outcome.ts"
 import { atLeast } from "../src/Ratio.ts"
 import type { Measurement, Row, Scenario } from "../src/Scenario.ts"
+import { scenarios } from "../src/Scenarios.ts"
 
 const row: Row = { id: "unary/sync", subject: "Lastcall", base: "grpc-js", goal: atLeast(1) }
 const control: Row = { id: "unary/control", subject: "grpc-js, again", base: "grpc-js" }
@@ -61,6 +62,21 @@ describe("Document", () => {
     assert.include(text, "| 12 % | `f` | f.js:1 |")
     assert.include(text, "A processor, 2 processors, 8 GiB, Linux")
     assert.notInclude(text, "too noisy")
+  })
+
+  it("shows a client's rows, which have no goal, and says how clients are measured", () => {
+    const client = scenarios.find(({ id }) => id === "client")!
+    const measurements = client.rows.flatMap((row) => client.flags.map(({ name }) => measurement(row, name, 0.8)))
+    const text = Document.render(outcome([Outcome.ofScenario(client, measurements)]))
+    assert.include(text, "### A client's unary calls, identity codec")
+    assert.include(
+      text,
+      "| Lastcall, traceparent vs grpc-js, traceparent |  | **0.80** (p10 0.80; 0.80..0.80) | **0.80** (p10 0.80; 0.80..0.80) |" +
+        " 0.80; 0.80 | 0.80; 0.80 | 62.5 / 50.0; 62.5 / 50.0 |  |"
+    )
+    assert.include(text, "CPU of the client, in a process of its own")
+    assert.notInclude(text, "Not measured")
+    assert.notInclude(text, "missed")
   })
 
   it("says by how much a goal is missed, and with which setting", () => {

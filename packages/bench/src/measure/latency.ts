@@ -2,7 +2,8 @@
 import * as Load from "../load/Load.ts"
 import { quantile } from "../Ratio.ts"
 import type { Contender, Flags, Run } from "../Run.ts"
-import { load, type Measured, rounds } from "./rounds.ts"
+import type { Measured } from "./rounds.ts"
+import { load, servers } from "./servers.ts"
 
 const rateMillis = 300
 
@@ -21,7 +22,7 @@ export const latency = <Name extends string>(
 ): Promise<Measured<Name, Latency>> => {
   const perSecond = new Map<unknown, number>()
   let current = 1_000
-  return rounds(run, flags, contenders, Load.unary, async (side, name) => {
+  return servers(run, flags, contenders, Load.unary, async (side, name) => {
     if (name === base && !perSecond.has(side)) {
       const start = performance.now()
       const calls = await load(side, Load.unary, rateMillis)

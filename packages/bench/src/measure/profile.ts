@@ -1,14 +1,16 @@
-/** Where a server's time goes under load. */
+/** Where the time of a server or of a client goes under load. */
+import type { ClientSpec } from "../ClientSpec.ts"
 import * as Client from "../load/Client.ts"
 import type { Workload } from "../load/Load.ts"
-import { type Contender, noPretenuring, type Run, start } from "../Run.ts"
-import type { ProfiledFunction } from "../ServerSpec.ts"
-import { load } from "./rounds.ts"
+import type { ProfiledFunction } from "../Profile.ts"
+import { type ClientContender, type Contender, noPretenuring, type Run, start, startClient } from "../Run.ts"
+import { portOf, startPeer } from "./clients.ts"
+import { load } from "./servers.ts"
 
 const warmupMillis = 1_500
 const profileMillis = 2_500
 
-export const profile = async (
+export const ofServer = async (
   run: Run,
   contender: Contender,
   workload: Workload
@@ -24,6 +26,27 @@ export const profile = async (
       return await end()
     } finally {
       client.close()
+    }
+  } finally {
+    await server.kill()
+  }
+}
+
+export const ofClient = async (
+  run: Run,
+  contender: ClientContender,
+  method: ClientSpec["method"]
+): Promise<ReadonlyArray<ProfiledFunction>> => {
+  const server = await startPeer(run)
+  try {
+    const client = await startClient(run, contender, noPretenuring.flags, method, portOf(server))
+    try {
+      await client.load(warmupMillis)
+      const end = await client.profile()
+      await client.load(profileMillis)
+      return await end()
+    } finally {
+      await client.kill()
     }
   } finally {
     await server.kill()

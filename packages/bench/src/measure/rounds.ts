@@ -1,37 +1,26 @@
-/** Servers side by side: all are started, then each is measured in every round, A B C A B C. */
-import * as Client from "../load/Client.ts"
-import type { Workload } from "../load/Load.ts"
-import { type Contender, type Flags, type Run, start } from "../Run.ts"
-import type * as ServerProcess from "../ServerProcess.ts"
+/** Processes side by side: all are started, then each is measured in every round, A B C A B C. */
+import type { Run } from "../Run.ts"
 
-export interface Side {
-  readonly server: ServerProcess.ServerProcess
-  readonly client: Client.Client
-}
+/** Closes what a round has opened; called in reverse order, when a generation is over. */
+export type Closing = (close: () => unknown) => void
 
 /** One measurement of each contender in each round, by its name and in order. */
 export type Measured<Name extends string, A> = { readonly [K in Name]: ReadonlyArray<A> }
 
-export const rounds = async <Name extends string, A>(
+/** A generation begins with `open`, once, and then starts and warms each contender. */
+export const rounds = async <Name extends string, Side, A>(
   run: Run,
-  { flags }: Flags,
-  contenders: { readonly [K in Name]: Contender },
-  workload: Workload,
+  names: ReadonlyArray<Name>,
+  open: (closing: Closing) => Promise<(name: Name) => Promise<Side>>,
   measure: (side: Side, name: Name) => Promise<A>
 ): Promise<Measured<Name, A>> => {
-  const names = Object.keys(contenders) as Array<Name>
   const measured = Object.fromEntries(names.map((name) => [name, []])) as unknown as { [K in Name]: Array<A> }
   for (let generation = 0; generation < run.generations; generation++) {
-    const sides = new Map<Name, Side>()
-    const servers: Array<ServerProcess.ServerProcess> = []
+    const closes: Array<() => unknown> = []
     try {
-      for (const name of names) {
-        const server = await start(run, contenders[name], flags)
-        servers.push(server)
-        const client = await Client.connect(server.at, contenders[name].transport ?? "tcp", workload)
-        sides.set(name, { server, client })
-        await load({ server, client }, workload, run.warmupMillis)
-      }
+      const start = await open((close) => closes.push(close))
+      const sides = new Map<Name, Side>()
+      for (const name of names) sides.set(name, await start(name))
       // After a process has been idle its first windows are slow again.
       for (let round = -run.warmupRounds; round < run.rounds; round++) {
         for (const [name, side] of sides) {
@@ -40,13 +29,8 @@ export const rounds = async <Name extends string, A>(
         }
       }
     } finally {
-      for (const { client } of sides.values()) client.close()
-      await Promise.all(servers.map((server) => server.kill()))
+      for (const close of closes.toReversed()) await close()
     }
   }
   return measured
 }
-
-/** The load for so long, unless a connection fails. */
-export const load = ({ client }: Side, workload: Workload, millis: number): Promise<number> =>
-  Promise.race([workload.load(client.connections, millis), client.failure])

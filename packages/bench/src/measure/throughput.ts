@@ -1,10 +1,11 @@
 /** Server CPU per call, and calls per second, under full load. */
 import type { Workload } from "../load/Load.ts"
 import type { Contender, Flags, Run } from "../Run.ts"
-import { load, type Measured, rounds } from "./rounds.ts"
+import type { Measured } from "./rounds.ts"
+import { load, servers } from "./servers.ts"
 
 export interface Throughput {
-  /** CPU time of the server process for one call or message. */
+  /** CPU time of the measured process for one call or message. */
   readonly cpuMicros: number
   readonly perSecond: number
 }
@@ -15,7 +16,7 @@ export const throughput = <Name extends string>(
   contenders: { readonly [K in Name]: Contender },
   workload: Workload
 ): Promise<Measured<Name, Throughput>> =>
-  rounds(run, flags, contenders, workload, async (side) => {
+  servers(run, flags, contenders, workload, async (side) => {
     const before = await side.server.cpu()
     const closeWindow = run.noise.open()
     const start = performance.now()

@@ -49,7 +49,7 @@ export const serve: Serve = async ({ codec, folder, handler, middleware, transpo
     middleware: middleware.map((name) => GrpcMiddleware[name])
   }).pipe(Effect.provide(Layer.merge(BenchLive, Logger.layer([]))), Scope.provide(scope), Effect.runPromise)
   const address = server.addresses()[0]!
-  if (address._tag === "Fd") throw new Error("no listener was inherited")
+  if (address._tag !== "Tcp" && address._tag !== "Unix") throw new Error("neither a port nor a socket file")
   return {
     at: address,
     stop: (interrupt) => {

@@ -1,5 +1,6 @@
 /** The process of one server: listens, and answers what the benchmark asks over IPC. */
-import type { Answer, ProfiledFunction, Question, Serve, ServerSpec } from "../ServerSpec.ts"
+import type { ProfiledFunction } from "../Profile.ts"
+import type { Answer, Question, Serve, ServerSpec } from "../ServerSpec.ts"
 
 const spec = JSON.parse(process.argv[2]!) as ServerSpec
 // The benchmark may be gone.
@@ -31,7 +32,7 @@ process.on("message", async (question: Question) => {
       return say({ _tag: "Stopped", millis: performance.now() - start })
     }
     case "profile": {
-      const { profile } = await import("./Profile.ts")
+      const { profile } = await import("../Profile.ts")
       endProfile = await profile()
       return say({ _tag: "Profiling" })
     }

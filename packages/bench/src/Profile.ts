@@ -1,6 +1,12 @@
 /** A CPU profile of this process, summed up by function. */
 import { Session } from "node:inspector/promises"
-import type { ProfiledFunction } from "../ServerSpec.ts"
+
+/** A function of a CPU profile, and its own share of the time that the process was busy. */
+export interface ProfiledFunction {
+  readonly name: string
+  readonly file: string
+  readonly share: number
+}
 
 export const profile = async (): Promise<() => Promise<ReadonlyArray<ProfiledFunction>>> => {
   const session = new Session()
