@@ -1,6 +1,5 @@
 /** What a server process is told, and what it tells: one JSON line per event on its standard output. */
-import { StopEvent } from "@lastcall/core/StopEvent"
-import { ProcessReport } from "@lastcall/core/StopReport"
+import { ProcessReport, StopEvent } from "@lastcall/core/StopSchema"
 import * as Schema from "effect/Schema"
 import { writeSync } from "node:fs"
 

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ProcessReport, StopReport } from "@lastcall/core/StopReport"
+import type { ProcessReport } from "@lastcall/core/StopReport"
 import * as StopText from "../src/StopText.ts"
 import { lastcall, recipe } from "./results.ts"
 
@@ -39,10 +39,10 @@ describe("StopText", () => {
     const resource = stop.report!.resources[0]!
     const kinds = ["Issue", "Enroll", "ListIdentities", "WatchBundle"]
     const blockers = kinds.map((kind) => ({ kind: `lastcall.demo.v1.IdentityService/${kind}`, ageMillis: 1_234 }))
-    const report = new ProcessReport({
+    const report: ProcessReport = {
       ...stop.report!,
-      resources: [new StopReport({ ...resource, outcome: "forced", forcedBy: "grace", blockers })]
-    })
+      resources: [{ ...resource, outcome: "forced", forcedBy: "grace", blockers }]
+    }
     const text = StopText.lastReport([{ ...lastcall, stops: [{ ...stop, report }] }])!
     const lines = text.split("\n")
     assert.isAtMost(Math.max(...lines.map((line) => line.length)), 110)

@@ -1,5 +1,4 @@
 /** Results as a run of the demo might have them. */
-import { ProcessReport, StopReport } from "@lastcall/core/StopReport"
 import type { Result, Stop, Way } from "../src/Way.ts"
 
 const way = (name: string, stop: Way["stop"], restarts: number): Way => ({
@@ -26,12 +25,12 @@ const stopped = (millis: number, forced: boolean): Stop => ({
 const told = (instance: string, millis: number): Stop => ({
   ...stopped(millis, false),
   instance,
-  report: new ProcessReport({
+  report: {
     outcome: "graceful",
     startedAt: 0,
     durations: { drainDelay: 0, closing: millis, total: millis },
     resources: [
-      new StopReport({
+      {
         name: "public",
         outcome: "graceful",
         startedAt: 0,
@@ -42,9 +41,9 @@ const told = (instance: string, millis: number): Stop => ({
         blockers: [],
         abandoned: [],
         failures: []
-      })
+      }
     ]
-  })
+  }
 })
 
 export const recipe: Result = {

@@ -42,7 +42,7 @@ import { StopBudget } from "./StopBudget.ts"
 import * as StopEvent from "./StopEvent.ts"
 import * as StopPolicy from "./StopPolicy.ts"
 import { StopRegistry } from "./StopRegistry.ts"
-import { type ForcedBy, StopReport } from "./StopReport.ts"
+import type { ForcedBy, StopReport } from "./StopReport.ts"
 
 /**
  * The states of the protocol.
@@ -397,7 +397,7 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
       const end = now()
       for (const fiber of left) fiber.interruptUnsafe()
       enter("Stopped")
-      const report = new StopReport({
+      const report: StopReport = {
         name,
         outcome: forcedBy === undefined ? "graceful" : "forced",
         ...(forcedBy === undefined ? {} : { forcedBy }),
@@ -415,7 +415,7 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
         blockers,
         abandoned,
         failures
-      })
+      }
       yield* tell({ _tag: "Stopped", resource: name, report })
       return report
     })

@@ -18,7 +18,6 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -30,9 +29,7 @@ import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as PubSub from "effect/PubSub"
-import * as Record from "effect/Record"
 import * as Runtime from "effect/Runtime"
-import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
@@ -42,7 +39,7 @@ import * as StopBudget from "./StopBudget.ts"
 import * as StopEvent from "./StopEvent.ts"
 import * as StopPolicy from "./StopPolicy.ts"
 import * as StopRegistry from "./StopRegistry.ts"
-import { ProcessReport, type StopReport } from "./StopReport.ts"
+import type { ProcessReport, StopReport } from "./StopReport.ts"
 
 /**
  * The phases of a process. It is ready when every layer is built and the warm-up has ended.
@@ -136,29 +133,6 @@ export const Lifecycle: Context.Reference<Lifecycle> = Context.Reference<Lifecyc
 export const awaitDraining: Effect.Effect<void> = Effect.flatMap(Lifecycle, (lifecycle) => lifecycle.awaitDraining)
 
 /**
- * The options from the environment: `LASTCALL_BUDGET`, `LASTCALL_RESERVE`, `LASTCALL_DRAIN_DELAY`,
- * `LASTCALL_QUIET_PERIOD`, `LASTCALL_GRACE`, `LASTCALL_FORCE_TIMEOUT`, each a duration such as "5 seconds". What is not set
- * keeps its default; what is no duration, or negative, fails with a `ConfigError` that names it.
- *
- * @category config
- * @since 0.1.0
- */
-export const config: Config.Config<Options> = Config.map(
-  Config.nested(
-    Config.all({
-      budget: Config.option(finite("BUDGET")),
-      reserve: Config.option(finite("RESERVE")),
-      drainDelay: Config.option(finite("DRAIN_DELAY")),
-      quietPeriod: Config.option(finite("QUIET_PERIOD")),
-      grace: Config.option(notNegative("GRACE")),
-      forceTimeout: Config.option(finite("FORCE_TIMEOUT"))
-    }),
-    "LASTCALL"
-  ),
-  Record.map(Option.getOrUndefined)
-)
-
-/**
  * Builds the layer and keeps it until the process is to stop; then stops it as the contract of this module says.
  *
  * **Details**
@@ -206,29 +180,6 @@ export const launch: {
   (args) => Layer.isLayer(args[0]),
   <ROut, E, RIn>(layer: Layer.Layer<ROut, E, RIn>, options?: LaunchOptions): Effect.Effect<ProcessReport, E, RIn> =>
     Effect.flatMap(make(options), (process) => process.launch(layer))
-)
-
-/**
- * Like {@link launch}, with the options from a config; it fails with a `ConfigError` before anything is built.
- *
- * @category running
- * @since 0.1.0
- */
-export const launchConfig: {
-  (
-    options?: Config.Config<LaunchOptions>
-  ): <ROut, E, RIn>(layer: Layer.Layer<ROut, E, RIn>) => Effect.Effect<ProcessReport, E | Config.ConfigError, RIn>
-  <ROut, E, RIn>(
-    layer: Layer.Layer<ROut, E, RIn>,
-    options?: Config.Config<LaunchOptions>
-  ): Effect.Effect<ProcessReport, E | Config.ConfigError, RIn>
-} = dual(
-  (args) => Layer.isLayer(args[0]),
-  <ROut, E, RIn>(
-    layer: Layer.Layer<ROut, E, RIn>,
-    options: Config.Config<LaunchOptions> = config
-  ): Effect.Effect<ProcessReport, E | Config.ConfigError, RIn> =>
-    Effect.flatMap(options, (options) => launch(layer, options))
 )
 
 /**
@@ -338,26 +289,6 @@ export const teardown: Runtime.Teardown = (exit, onExit) => onExit(exitCode(exit
 
 /** The report of the stop of this process: `teardown` is called with an exit only. */
 let lastReport: ProcessReport | undefined
-
-function finite(name: string): Config.Config<Duration.Duration> {
-  return Config.schema(
-    Schema.DurationFromString.check(
-      Schema.makeFilter((duration) =>
-        Duration.isFinite(duration) && !Duration.isNegative(duration) ? undefined : "must be finite and not negative"
-      )
-    ),
-    name
-  )
-}
-
-function notNegative(name: string): Config.Config<Duration.Duration> {
-  return Config.schema(
-    Schema.DurationFromString.check(
-      Schema.makeFilter((duration) => Duration.isNegative(duration) ? "must not be negative" : undefined)
-    ),
-    name
-  )
-}
 
 /** `layer` stops before `later`, which begins no earlier than the gap after `layer` began. */
 const withGap = <E, R>(
@@ -592,12 +523,12 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
     // A finalizer that dies hides neither the others nor the cause of the stop, and runMain would not log it.
     if (Exit.isFailure(closed)) yield* Effect.logError("a finalizer failed during the stop", closed.cause)
     const end = now()
-    const report = new ProcessReport({
+    const report: ProcessReport = {
       outcome: reports.some(({ outcome }) => outcome === "forced") ? "forced" : "graceful",
       startedAt,
       durations: { drainDelay: drainStart - start, closing: end - drainStart, total: end - start },
       resources: reports.slice()
-    })
+    }
     lastReport = report
     yield* SubscriptionRef.set(phase, "Stopped")
     if (options.onReport !== undefined) {

@@ -5,7 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Pool from "effect/Pool"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as GracefulStop from "./GracefulStop.ts"
 import * as InFlight from "./InFlight.ts"
 import type * as StopPolicy from "./StopPolicy.ts"
@@ -45,6 +45,11 @@ export interface Options<A, E, R> {
 /**
  * Makes a pool. When the scope closes it lends nothing more, waits for what is lent, and then releases its members.
  *
+ * **Details**
+ *
+ * A use that was abandoned still holds its member, and a `Pool` waits for that: then the scope closes without waiting, and
+ * the members are released when the use has ended.
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -52,9 +57,19 @@ export const make = <A, E, R>(
   options: Options<A, E, R>
 ): Effect.Effect<ResourcePool<A, E>, never, R | Scope.Scope> =>
   Effect.gen(function*() {
-    const pool = yield* Pool.make({ acquire: options.acquire, size: options.size })
+    const members = yield* Scope.make()
+    let stop: GracefulStop.GracefulStop | undefined
+    yield* Effect.addFinalizer((exit) =>
+      Effect.gen(function*() {
+        const release = Scope.close(members, exit)
+        // The stop comes first also where finalizers run in parallel.
+        const isHeld = stop !== undefined && (yield* stop.stop).abandoned.length > 0
+        yield* isHeld ? Effect.forkDetach(release, { startImmediately: true }) : release
+      })
+    )
+    const pool = yield* Scope.provide(Pool.make({ acquire: options.acquire, size: options.size }), members)
     const inFlight = yield* InFlight.make
-    const stop = yield* GracefulStop.make({ name: options.name, inFlight }, options.stop)
+    stop = yield* GracefulStop.make({ name: options.name, inFlight }, options.stop)
     return {
       stop,
       use: (f) => InFlight.run(inFlight, "use", Effect.scoped(Effect.flatMap(Pool.get(pool), f)))

@@ -6,75 +6,79 @@
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
-import { Running, StopReport } from "./StopReport.ts"
+import type { Running } from "./InFlight.ts"
 import * as Report from "./StopReport.ts"
 
-const event = <const Tag extends string, const Fields extends Schema.Struct.Fields>(tag: Tag, fields: Fields) =>
-  Schema.TaggedStruct(tag, {
-    /** The name of the resource. */
-    resource: Schema.String,
-    /** When, in milliseconds since the epoch. */
-    at: Schema.Finite,
-    ...fields
-  })
+interface Event<Tag extends string> {
+  readonly _tag: Tag
+  /** The name of the resource. */
+  readonly resource: string
+  /** When, in milliseconds since the epoch. */
+  readonly at: number
+}
 
-/** The end is coming; everything is still served. @category schemas @since 0.1.0 */
-export const Announced = event("Announced", {})
+/** The end is coming; everything is still served. @category models @since 0.1.0 */
+export interface Announced extends Event<"Announced"> {}
 
-/** Nothing new is admitted; this many are in flight. @category schemas @since 0.1.0 */
-export const DrainStarted = event("DrainStarted", { inFlight: Schema.Int })
+/** Nothing new is admitted; this many are in flight. @category models @since 0.1.0 */
+export interface DrainStarted extends Event<"DrainStarted"> {
+  readonly inFlight: number
+}
 
 /**
  * The drain goes on: what is in flight, oldest first, and how many milliseconds are left (`null`: for ever).
  *
- * @category schemas
+ * @category models
  * @since 0.1.0
  */
-export const StillRunning = event("StillRunning", {
-  running: Schema.Array(Running),
-  leftMillis: Schema.NullOr(Schema.Finite)
-})
+export interface StillRunning extends Event<"StillRunning"> {
+  readonly running: ReadonlyArray<Running>
+  readonly leftMillis: number | null
+}
 
-/** The drain is cut short: why, and what is in flight. @category schemas @since 0.1.0 */
-export const DrainCut = event("DrainCut", { by: Report.ForcedBy, blockers: Schema.Array(Running) })
+/** The drain is cut short: why, and what is in flight. @category models @since 0.1.0 */
+export interface DrainCut extends Event<"DrainCut"> {
+  readonly by: Report.ForcedBy
+  readonly blockers: ReadonlyArray<Running>
+}
 
-/** What was in flight was interrupted; this many have ended, this many have not. @category schemas @since 0.1.0 */
-export const Interrupted = event("Interrupted", { ended: Schema.Int, left: Schema.Int })
+/** What was in flight was interrupted; this many have ended, this many have not. @category models @since 0.1.0 */
+export interface Interrupted extends Event<"Interrupted"> {
+  readonly ended: number
+  readonly left: number
+}
 
-/** What was left was destroyed; what had not ended is abandoned. @category schemas @since 0.1.0 */
-export const Destroyed = event("Destroyed", { abandoned: Schema.Array(Running) })
+/** What was left was destroyed; what had not ended is abandoned. @category models @since 0.1.0 */
+export interface Destroyed extends Event<"Destroyed"> {
+  readonly abandoned: ReadonlyArray<Running>
+}
 
-/** A step of the stop failed or died; the steps after it still run. @category schemas @since 0.1.0 */
-export const StepFailed = event("StepFailed", { step: Schema.String, cause: Schema.String })
+/** A step of the stop failed or died; the steps after it still run. @category models @since 0.1.0 */
+export interface StepFailed extends Event<"StepFailed"> {
+  readonly step: string
+  readonly cause: string
+}
 
-/** The resource has stopped. @category schemas @since 0.1.0 */
-export const Stopped = event("Stopped", { report: StopReport })
-
-/**
- * The schema of all events; they encode to JSON and back.
- *
- * @category schemas
- * @since 0.1.0
- */
-export const StopEvent = Schema.Union([
-  Announced,
-  DrainStarted,
-  StillRunning,
-  DrainCut,
-  Interrupted,
-  Destroyed,
-  StepFailed,
-  Stopped
-])
+/** The resource has stopped. @category models @since 0.1.0 */
+export interface Stopped extends Event<"Stopped"> {
+  readonly report: Report.StopReport
+}
 
 /**
- * An event of a stop.
+ * An event of a stop: plain data. `StopSchema` encodes it to JSON and back.
  *
  * @category models
  * @since 0.1.0
  */
-export type StopEvent = typeof StopEvent.Type
+export type StopEvent =
+  | Announced
+  | DrainStarted
+  | StillRunning
+  | DrainCut
+  | Interrupted
+  | Destroyed
+  | StepFailed
+  | Stopped
 
 /** An event without its time, as a resource tells it. @category models @since 0.1.0 */
 export type Told = StopEvent extends infer E ? E extends StopEvent ? Omit<E, "at"> : never : never
@@ -118,7 +122,7 @@ export const render = (event: StopEvent): string => {
  * @category rendering
  * @since 0.1.0
  */
-export const renderRunning = (running: ReadonlyArray<typeof Running.Type>): string => {
+export const renderRunning = (running: ReadonlyArray<Running>): string => {
   const oldest = running[0]
   return oldest === undefined
     ? "nothing in flight"

@@ -4,35 +4,7 @@
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
-import * as Schema from "effect/Schema"
 import type * as InFlight from "./InFlight.ts"
-
-/**
- * Numbers of pieces of work by outcome; see `InFlight.Counts`.
- *
- * @category schemas
- * @since 0.1.0
- */
-export const Counts: Schema.Codec<InFlight.Counts> = Schema.Struct({
-  admitted: Schema.Int,
-  succeeded: Schema.Int,
-  failed: Schema.Int,
-  interrupted: Schema.Int,
-  destroyed: Schema.Int,
-  abandoned: Schema.Int,
-  refused: Schema.Int
-})
-
-/**
- * A piece of work and its age in milliseconds; see `InFlight.Running`.
- *
- * @category schemas
- * @since 0.1.0
- */
-export const Running: Schema.Codec<InFlight.Running> = Schema.Struct({
-  kind: Schema.String,
-  ageMillis: Schema.Finite
-})
 
 /**
  * Why a stop was forced: the grace period was over, the budget of the process was spent, someone escalated, or the drain
@@ -41,79 +13,66 @@ export const Running: Schema.Codec<InFlight.Running> = Schema.Struct({
  * @category models
  * @since 0.1.0
  */
-export type ForcedBy = typeof ForcedBy.Type
+export type ForcedBy = "grace" | "budget" | "escalation" | "failure"
 
 /**
- * The schema of {@link ForcedBy}.
- *
- * @category schemas
- * @since 0.1.0
- */
-export const ForcedBy: Schema.Literals<readonly ["grace", "budget", "escalation", "failure"]> = Schema.Literals([
-  "grace",
-  "budget",
-  "escalation",
-  "failure"
-])
-
-/**
- * What happened in one stop of one resource. It encodes to JSON and back.
+ * What happened in one stop of one resource: plain data. `StopSchema` encodes it to JSON and back.
  *
  * @category models
  * @since 0.1.0
  */
-export class StopReport extends Schema.Class<StopReport>("@lastcall/core/StopReport")({
+export interface StopReport {
   /** The name of the resource. */
-  name: Schema.String,
+  readonly name: string
   /** `graceful`: the drain ended by itself. `forced`: it was cut short. */
-  outcome: Schema.Literals(["graceful", "forced"]),
+  readonly outcome: "graceful" | "forced"
   /** Why it was forced. */
-  forcedBy: Schema.optionalKey(ForcedBy),
+  readonly forcedBy?: ForcedBy
   /** When the stop began, in milliseconds since the epoch. */
-  startedAt: Schema.Finite,
+  readonly startedAt: number
   /** How long each phase took, in milliseconds; `total` is their sum. */
-  durations: Schema.Struct({
-    announced: Schema.Finite,
-    draining: Schema.Finite,
-    interrupting: Schema.Finite,
-    total: Schema.Finite
-  }),
+  readonly durations: {
+    readonly announced: number
+    readonly draining: number
+    readonly interrupting: number
+    readonly total: number
+  }
   /** The pieces of work over the life of the resource. */
-  counts: Counts,
+  readonly counts: InFlight.Counts
   /** The same, by kind. */
-  kinds: Schema.Record(Schema.String, Counts),
+  readonly kinds: { readonly [kind: string]: InFlight.Counts }
   /** How many were in flight when the drain began: those that handlers were told in. */
-  notified: Schema.Int,
+  readonly notified: number
   /** What took longest of all that ended during the stop, and how long it had run by then. */
-  slowest: Schema.optionalKey(Running),
+  readonly slowest?: InFlight.Running
   /** What was in flight when the stop was forced, oldest first: who blocked the drain. */
-  blockers: Schema.Array(Running),
+  readonly blockers: ReadonlyArray<InFlight.Running>
   /** What had not ended when the force timeout was over, oldest first. It may still be running. */
-  abandoned: Schema.Array(Running),
+  readonly abandoned: ReadonlyArray<InFlight.Running>
   /** The steps of the stop that failed or died, each with its cause; each was logged as well. */
-  failures: Schema.Array(Schema.String)
-}) {}
+  readonly failures: ReadonlyArray<string>
+}
 
 /**
- * What happened in the stop of a process. It encodes to JSON and back.
+ * What happened in the stop of a process: plain data. `StopSchema` encodes it to JSON and back.
  *
  * @category models
  * @since 0.1.0
  */
-export class ProcessReport extends Schema.Class<ProcessReport>("@lastcall/core/ProcessReport")({
+export interface ProcessReport {
   /** `forced` if one of the resources was. */
-  outcome: Schema.Literals(["graceful", "forced"]),
+  readonly outcome: "graceful" | "forced"
   /** When the stop was announced, in milliseconds since the epoch. */
-  startedAt: Schema.Finite,
+  readonly startedAt: number
   /** How long the drain delay and the closing of the layers took, in milliseconds; `total` is their sum. */
-  durations: Schema.Struct({
-    drainDelay: Schema.Finite,
-    closing: Schema.Finite,
-    total: Schema.Finite
-  }),
+  readonly durations: {
+    readonly drainDelay: number
+    readonly closing: number
+    readonly total: number
+  }
   /** The reports of the resources, in the order in which they stopped. */
-  resources: Schema.Array(StopReport)
-}) {}
+  readonly resources: ReadonlyArray<StopReport>
+}
 
 const plural = (n: number, one: string): string => `${n} ${one}${n === 1 ? "" : "s"}`
 

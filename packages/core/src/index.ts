@@ -11,6 +11,9 @@ export * as InFlight from "./InFlight.ts"
 export * as Lifecycle from "./Lifecycle.ts"
 
 /** @since 0.1.0 */
+export * as LifecycleConfig from "./LifecycleConfig.ts"
+
+/** @since 0.1.0 */
 export * as LiveLine from "./LiveLine.ts"
 
 /** @since 0.1.0 */
@@ -33,3 +36,6 @@ export * as StopRegistry from "./StopRegistry.ts"
 
 /** @since 0.1.0 */
 export * as StopReport from "./StopReport.ts"
+
+/** @since 0.1.0 */
+export * as StopSchema from "./StopSchema.ts"

@@ -3,6 +3,7 @@ import * as GracefulStop from "@lastcall/core/GracefulStop"
 import * as InFlight from "@lastcall/core/InFlight"
 import type { StopPolicyError } from "@lastcall/core/StopPolicy"
 import type { StopReport } from "@lastcall/core/StopReport"
+import { drive } from "@lastcall/testing/VirtualTime"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -11,7 +12,6 @@ import * as Logger from "effect/Logger"
 import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
-import { drive } from "./simulation.ts"
 
 const quiet = Effect.provideService(References.MinimumLogLevel, "None")
 

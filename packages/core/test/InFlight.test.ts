@@ -159,3 +159,59 @@ it.effect("a hook that throws keeps neither the others from being interrupted no
     assert.strictEqual(report.failures.length, 1)
     assert.deepInclude(report.counts, { admitted: 3, abandoned: 3 })
   }))
+
+it.effect("only traffic counts as traffic, and moves the time of the last admission", () =>
+  Effect.gen(function*() {
+    const inFlight = yield* InFlight.make
+    assert.isUndefined(inFlight.lastAdmittedAt())
+    const check = inFlight.kind("check", { traffic: false }).admit()!
+    assert.deepStrictEqual([inFlight.size(), inFlight.traffic(), inFlight.lastAdmittedAt()], [1, 0, undefined])
+    yield* TestClock.adjust(10)
+    const call = inFlight.kind("call").admit()!
+    assert.deepStrictEqual([inFlight.size(), inFlight.traffic(), inFlight.lastAdmittedAt()], [2, 1, 10])
+    check.end("succeeded")
+    assert.deepStrictEqual([inFlight.size(), inFlight.traffic()], [1, 1])
+    call.end("succeeded")
+    assert.deepStrictEqual([inFlight.size(), inFlight.traffic(), inFlight.lastAdmittedAt()], [0, 0, 10])
+  }))
+
+it.effect("the slowest is the one that ran longest of those that ended after admission was closed", () =>
+  Effect.gen(function*() {
+    const inFlight = yield* InFlight.make
+    const [early, long, short] = ["early", "long", "short"].map((kind) => inFlight.kind(kind).admit()!)
+    const middle = yield* Effect.sync(() => inFlight.kind("middle").admit()!)
+    yield* TestClock.adjust(10)
+    early!.end("succeeded")
+    assert.isUndefined(inFlight.slowest())
+    inFlight.close()
+    assert.isFalse(inFlight.isOpen())
+    short!.end("succeeded")
+    assert.deepStrictEqual(inFlight.slowest(), { kind: "short", ageMillis: 10 })
+    yield* TestClock.adjust(10)
+    long!.end("succeeded")
+    middle.end("succeeded")
+    assert.deepStrictEqual(inFlight.slowest(), { kind: "long", ageMillis: 20 })
+  }))
+
+it.effect("one that no longer waits for the end takes nobody else with it, and those that come later are woken too", () =>
+  Effect.gen(function*() {
+    const inFlight = yield* InFlight.make
+    const entry = inFlight.kind("work").admit()!
+    const waiters = [yield* fork(inFlight.awaitEmpty), yield* fork(inFlight.awaitEmpty)]
+    yield* Fiber.interrupt(waiters[0]!)
+    entry.end("succeeded")
+    yield* Fiber.join(waiters[1]!)
+    const next = inFlight.kind("work").admit()!
+    const later = yield* fork(inFlight.awaitEmpty)
+    next.end("succeeded")
+    yield* Fiber.join(later)
+  }))
+
+it.effect("what has ended is not interrupted any more", () =>
+  Effect.gen(function*() {
+    const inFlight = yield* InFlight.make
+    const entry = inFlight.kind("work").admit()!
+    inFlight.interruptAll()
+    entry.end("interrupted")
+    entry.onInterrupt(() => assert.fail("it has ended"))
+  }))

@@ -1,18 +1,21 @@
 import { assert, it } from "@effect/vitest"
 import * as Lifecycle from "@lastcall/core/Lifecycle"
+import * as LifecycleConfig from "@lastcall/core/LifecycleConfig"
 import { StopPolicyError } from "@lastcall/core/StopPolicy"
-import { ProcessReport } from "@lastcall/core/StopReport"
+import type { ProcessReport } from "@lastcall/core/StopReport"
 import * as Cause from "effect/Cause"
 import type * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Runtime from "effect/Runtime"
+import * as TestClock from "effect/testing/TestClock"
 
 const read = (env: Record<string, string>) =>
-  Effect.provide(Lifecycle.config, ConfigProvider.layer(ConfigProvider.fromEnv({ env })))
+  Effect.provide(LifecycleConfig.config, ConfigProvider.layer(ConfigProvider.fromEnv({ env })))
 
 it.effect("the options come from the environment", () =>
   Effect.gen(function*() {
@@ -57,13 +60,13 @@ it.effect.each([...bad, ["LASTCALL_BUDGET", "Infinity"], ["LASTCALL_FORCE_TIMEOU
     })
 )
 
-it.effect("launchConfig fails with the ConfigError before anything is built", () =>
+it.effect("launch fails with the ConfigError before anything is built", () =>
   Effect.gen(function*() {
     let built = false
     const app = Layer.effectDiscard(Effect.sync(() => {
       built = true
     }))
-    const launched: Effect.Effect<ProcessReport, Config.ConfigError> = Lifecycle.launchConfig(app)
+    const launched: Effect.Effect<ProcessReport, Config.ConfigError> = LifecycleConfig.launch(app)
     const error = yield* Effect.flip(
       Effect.provide(launched, ConfigProvider.layer(ConfigProvider.fromEnv({ env: { LASTCALL_GRACE: "soon" } })))
     )
@@ -71,14 +74,15 @@ it.effect("launchConfig fails with the ConfigError before anything is built", ()
     assert.isFalse(built)
   }))
 
-it.effect("launchConfig launches with the options of the config", () =>
+it.effect("launch launches with the options of the config", () =>
   Effect.gen(function*() {
     const stops = Layer.effectDiscard(Effect.flatMap(Lifecycle.Lifecycle, (lifecycle) => lifecycle.stop))
-    const report = yield* stops.pipe(
-      Lifecycle.launchConfig(),
-      Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env: { LASTCALL_BUDGET: "20 seconds" } })))
-    )
-    assert.instanceOf(report, ProcessReport)
+    const process = yield* Effect.forkChild(stops.pipe(
+      LifecycleConfig.launch(),
+      Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env: { LASTCALL_DRAIN_DELAY: "3 seconds" } })))
+    ))
+    yield* TestClock.adjust("1 minute")
+    assert.strictEqual((yield* Fiber.join(process)).durations.drainDelay, 3_000)
   }))
 
 const nonsense: ReadonlyArray<[keyof Lifecycle.Options, Duration.Input]> = [
@@ -113,8 +117,12 @@ it("a gap that makes no sense is thrown where the sequence is made", () => {
   assert.throws(() => Lifecycle.sequence([], { gap: -1 }), StopPolicyError)
 })
 
-const reportOf = (outcome: "graceful" | "forced") =>
-  new ProcessReport({ outcome, startedAt: 0, durations: { drainDelay: 0, closing: 0, total: 0 }, resources: [] })
+const reportOf = (outcome: "graceful" | "forced"): ProcessReport => ({
+  outcome,
+  startedAt: 0,
+  durations: { drainDelay: 0, closing: 0, total: 0 },
+  resources: []
+})
 const graceful = reportOf("graceful")
 const forced = reportOf("forced")
 const ownCode = Exit.fail({ [Runtime.errorExitCode]: 42 })

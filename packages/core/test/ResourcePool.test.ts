@@ -69,3 +69,20 @@ it.effect("a member that is lent for too long is taken back by force before it i
     assert.deepStrictEqual(seen, ["released 0"])
     assert.deepInclude((yield* pool.stop.stop).counts, { admitted: 1, interrupted: 1 })
   }))
+
+it.effect("a use that is abandoned does not hold the scope, and its member is released when it has ended", () =>
+  Effect.gen(function*() {
+    const { close, pool, released } = yield* make
+    const use = yield* Effect.forkChild(
+      pool.use(() => Effect.uninterruptible(Effect.sleep("1 minute"))),
+      { startImmediately: true }
+    )
+    const closing = yield* close
+    yield* TestClock.adjust("30 seconds")
+    yield* Fiber.join(closing)
+    assert.strictEqual((yield* pool.stop.stop).abandoned.length, 1)
+    const early = released.length
+    yield* TestClock.adjust("1 minute")
+    yield* Fiber.await(use)
+    assert.isBelow(early, released.length)
+  }))

@@ -2,13 +2,14 @@ import { assert, it } from "@effect/vitest"
 import * as GracefulStop from "@lastcall/core/GracefulStop"
 import * as InFlight from "@lastcall/core/InFlight"
 import * as StopBudget from "@lastcall/core/StopBudget"
+import { drive } from "@lastcall/testing/VirtualTime"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
-import { drive } from "./simulation.ts"
 
 /** Closes a scope, and says how long that took. */
 const close = Effect.fnUntraced(function*(scope: Scope.Closeable) {
@@ -93,6 +94,35 @@ it.effect("a share that ended reserves nothing for itself any more", () =>
     assert.strictEqual(first.drainUntil(), 9_000)
     second.end()
     assert.strictEqual(first.drainUntil(), 9_000)
+  }))
+
+it.effect("a resource that goes without a stop of its own gives back what was kept for its force", () =>
+  Effect.gen(function*() {
+    const budget = yield* StopBudget.make("10 seconds")
+    const first = budget.share(1_000)
+    const second = budget.share(2_000)
+    first.begin()
+    assert.strictEqual(first.drainUntil(), 7_000)
+    second.end()
+    assert.strictEqual(first.drainUntil(), 9_000)
+  }))
+
+it.effect("awaitBegin waits until the time runs, again where it was taken back", () =>
+  Effect.gen(function*() {
+    const budget = yield* StopBudget.make("10 seconds")
+    const share = budget.share(1_000)
+    const begins = () => Effect.forkChild(share.awaitBegin, { startImmediately: true })
+    const first = yield* begins()
+    yield* TestClock.adjust("1 hour")
+    assert.isUndefined(first.pollUnsafe())
+    budget.begin()
+    yield* Fiber.join(first)
+    budget.hold()
+    const second = yield* begins()
+    yield* TestClock.adjust("1 hour")
+    assert.isUndefined(second.pollUnsafe())
+    budget.begin()
+    yield* Fiber.join(second)
   }))
 
 it.effect("a layer gives all that is built with it one budget", () =>

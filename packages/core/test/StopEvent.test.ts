@@ -1,6 +1,7 @@
 import { assert, it } from "@effect/vitest"
 import * as StopEvent from "@lastcall/core/StopEvent"
-import { StopReport } from "@lastcall/core/StopReport"
+import type { StopReport } from "@lastcall/core/StopReport"
+import * as StopSchema from "@lastcall/core/StopSchema"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import * as References from "effect/References"
@@ -8,20 +9,19 @@ import * as Schema from "effect/Schema"
 
 const counts = { admitted: 0, succeeded: 0, failed: 0, interrupted: 0, destroyed: 0, abandoned: 0, refused: 0 }
 
-const report = (forced: boolean) =>
-  new StopReport({
-    name: "api",
-    outcome: forced ? "forced" : "graceful",
-    ...(forced ? { forcedBy: "grace" as const } : {}),
-    startedAt: 0,
-    durations: { announced: 0, draining: 1000, interrupting: 0, total: 1000 },
-    counts,
-    notified: 0,
-    kinds: {},
-    blockers: [],
-    abandoned: [],
-    failures: []
-  })
+const report = (forced: boolean): StopReport => ({
+  name: "api",
+  outcome: forced ? "forced" : "graceful",
+  ...(forced ? { forcedBy: "grace" as const } : {}),
+  startedAt: 0,
+  durations: { announced: 0, draining: 1000, interrupting: 0, total: 1000 },
+  counts,
+  notified: 0,
+  kinds: {},
+  blockers: [],
+  abandoned: [],
+  failures: []
+})
 
 const at = 1_700_000_000_000
 const resource = "api"
@@ -77,14 +77,14 @@ it.effect.each(cases)(
 
 it.effect.each(cases)("$event._tag goes through JSON and back", ({ event }) =>
   Effect.gen(function*() {
-    const codec = Schema.toCodecJson(StopEvent.StopEvent)
+    const codec = Schema.toCodecJson(StopSchema.StopEvent)
     const json = JSON.stringify(yield* Schema.encodeEffect(codec)(event))
     assert.deepStrictEqual(yield* Schema.decodeUnknownEffect(codec)(JSON.parse(json)), event)
   }))
 
 it.effect("what is no event is rejected", () =>
   Effect.gen(function*() {
-    const decode = Schema.decodeUnknownEffect(StopEvent.StopEvent)
+    const decode = Schema.decodeUnknownEffect(StopSchema.StopEvent)
     yield* Effect.flip(decode({ _tag: "Announced", resource }))
     yield* Effect.flip(decode({ _tag: "Gone", resource, at }))
     yield* Effect.flip(decode({ _tag: "DrainStarted", resource, at, inFlight: 1.5 }))

@@ -1,6 +1,6 @@
 import { afterAll, assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { check, properties } from "./laws/properties.ts"
+import { properties } from "./laws/properties.ts"
 import { cleanUp, load } from "./mutant.ts"
 import { mutants } from "./mutants.ts"
 
@@ -14,7 +14,7 @@ describe("a mutant breaks the promise", () => {
       const property = properties.find(({ name }) => name === mutant.breaks)
       if (property === undefined) return assert.fail(`there is no property "${mutant.breaks}"`)
       const kernel = yield* load(mutant.name, mutant)
-      assert.isDefined(yield* check(property, kernel, mutant.mode, options), `survives "${property.name}"`)
+      assert.isDefined(yield* property.check(kernel, mutant.mode, options), `survives "${property.name}"`)
     }))
 })
 
@@ -23,7 +23,7 @@ describe("a copy that is not changed keeps the promise", () => {
     Effect.gen(function*() {
       const kernel = yield* load("control")
       for (const mode of ["in order", "shuffled"] as const) {
-        assert.isUndefined(yield* check(property, kernel, mode, { ...options, runs: 20 }))
+        assert.isUndefined(yield* property.check(kernel, mode, { ...options, runs: 20 }))
       }
     }))
 })

@@ -24,7 +24,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     module: "GracefulStop",
     from: "        yield* interrupt()\n        enter(\"Destroying\")\n        yield* destroy\n",
     to: "        yield* destroy\n        yield* interrupt()\n        enter(\"Destroying\")\n",
-    breaks: "5. each step runs once, in its phase, and the phases are in order",
+    breaks: "5. each step runs once, in its phase",
     mode: "in order"
   },
   {
@@ -32,7 +32,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     module: "GracefulStop",
     from: "        yield* destroy\n",
     to: "",
-    breaks: "5. each step runs once, in its phase, and the phases are in order",
+    breaks: "5. each step runs once, in its phase",
     mode: "in order"
   },
   {
@@ -47,7 +47,7 @@ export const mutants: ReadonlyArray<Mutant> = [
       const entry = self.kind(kind).admit()
       gate.open = now
 `,
-    breaks: "3. what arrives in the moment of the stop is either admitted and waited for, or refused",
+    breaks: "3. what arrives in the moment of the stop is either admitted and waited for, or refused (every resource)",
     mode: "shuffled"
   },
   {
@@ -159,7 +159,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     module: "GracefulStop",
     from: "      if (started) return Effect.void\n",
     to: "      phase = \"Serving\"\n",
-    breaks: "5. each step runs once, in its phase, and the phases are in order",
+    breaks: "5. each step runs once, in its phase",
     mode: "in order"
   },
   {
@@ -239,7 +239,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     module: "InFlight",
     from: "    if (this.length === 0) return resume(Effect.void)\n",
     to: "",
-    breaks: "3. what arrives in the moment of the stop is either admitted and waited for, or refused",
+    breaks: "3. what arrives in the moment of the stop is either admitted and waited for, or refused (every resource)",
     mode: "shuffled"
   },
   {
@@ -255,7 +255,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     module: "GracefulStop",
     from: "      for (const entry of inFlight?.entries() ?? []) entry.end(\"abandoned\")\n",
     to: "",
-    breaks: "8. nothing is left: no work, no step, no one waiting",
+    breaks: "8. nothing is left: no step, and nothing in flight",
     mode: "in order"
   },
   {
@@ -344,7 +344,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     module: "GracefulStop",
     from: "      for (const fiber of left) fiber.interruptUnsafe()\n",
     to: "",
-    breaks: "8. nothing is left: no work, no step, no one waiting",
+    breaks: "8. nothing is left: no step, and nothing in flight",
     mode: "in order"
   },
   {

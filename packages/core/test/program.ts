@@ -4,6 +4,7 @@ import type { InFlight } from "@lastcall/core/InFlight"
 import * as Lifecycle from "@lastcall/core/Lifecycle"
 import type * as StopPolicy from "@lastcall/core/StopPolicy"
 import type { ProcessReport } from "@lastcall/core/StopReport"
+import { drive } from "@lastcall/testing/VirtualTime"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
@@ -11,7 +12,6 @@ import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as References from "effect/References"
 import * as TestClock from "effect/testing/TestClock"
-import { drive } from "./simulation.ts"
 
 export interface Resource extends StopPolicy.Options {
   readonly inFlight?: InFlight | undefined

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { real } from "./laws/kernel.ts"
-import { check, type Mode, modes, properties } from "./laws/properties.ts"
+import { type Mode, modes, properties } from "./laws/properties.ts"
 
 /** Fixed, so that a run is repeatable; set `LASTCALL_SEED` and `LASTCALL_RUNS` to explore. */
 const options = {
@@ -11,7 +11,7 @@ const options = {
 
 describe.each(Object.keys(modes) as Array<Mode>)("%s", (mode) => {
   it.effect.each(properties)("$name", (property) =>
-    Effect.map(check(property, real, mode, options), (failure) => {
+    Effect.map(property.check(real, mode, options), (failure) => {
       if (failure !== undefined) assert.fail(failure)
     }))
 })

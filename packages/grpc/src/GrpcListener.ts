@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Data from "effect/Data"
+import type { Duplex } from "node:stream"
 import { type GrpcCredentials, insecure } from "./GrpcCredentials.ts"
 
 /**
@@ -12,7 +13,7 @@ import { type GrpcCredentials, insecure } from "./GrpcCredentials.ts"
  * @category models
  * @since 0.1.0
  */
-export type GrpcListener = Tcp | Unix | Fd | Systemd
+export type GrpcListener = Tcp | Unix | Fd | Systemd | Injected
 
 /**
  * A TCP port.
@@ -70,6 +71,32 @@ export interface Systemd {
 }
 
 /**
+ * Connections that the program itself has made or accepted.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Injected {
+  readonly _tag: "Injected"
+  readonly name: string
+  readonly start: (inject: (connection: Connection) => void) => () => void
+  readonly credentials: GrpcCredentials
+}
+
+/**
+ * A connection: a `net.Socket`, or another duplex stream of bytes that counts what it has read.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Connection extends Duplex {
+  /** How many bytes have come from the client. */
+  readonly bytesRead: number
+  /** The address of the client, by which `GrpcLimits` counts. */
+  readonly remoteAddress?: string | undefined
+}
+
+/**
  * Where a listener is bound. An inherited Unix socket is known by its path on Linux, elsewhere by its descriptor only.
  *
  * @category models
@@ -79,6 +106,7 @@ export type Address =
   | { readonly _tag: "Tcp"; readonly host: string; readonly port: number }
   | { readonly _tag: "Unix"; readonly path: string }
   | { readonly _tag: "Fd"; readonly fd: number }
+  | { readonly _tag: "Injected"; readonly name: string }
 
 /**
  * Why a server does not listen:
@@ -245,6 +273,47 @@ export const systemd = (
 })
 
 /**
+ * Takes connections from the program itself: from memory in a test, from a tunnel or a proxy protocol.
+ *
+ * **Details**
+ *
+ * `start` is called when the listener is bound, with a function that hands a connection to the server; `name` is for logs. The
+ * function that `start` returns is called once, when the listener closes: from then on the source makes no more connections,
+ * and one that is handed over all the same is destroyed. The server owns its connections: it limits them and sends them the
+ * GOAWAY as any other, and destroys them in the end.
+ *
+ * **Example** (The connections of a server that is not this library's)
+ *
+ * ```ts
+ * import * as GrpcListener from "@lastcall/grpc/GrpcListener"
+ * import type { Server } from "node:net"
+ *
+ * export const from = (server: Server) =>
+ *   GrpcListener.injected("proxy", {
+ *     start(inject) {
+ *       server.on("connection", inject)
+ *       return () => void server.off("connection", inject)
+ *     }
+ *   })
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const injected = (
+  name: string,
+  options: {
+    readonly start: (inject: (connection: Connection) => void) => () => void
+    readonly credentials?: GrpcCredentials | undefined
+  }
+): GrpcListener => ({
+  _tag: "Injected",
+  name,
+  start: options.start,
+  credentials: options.credentials ?? insecure
+})
+
+/**
  * The listener in words, as errors and logs name it.
  *
  * @category rendering
@@ -260,12 +329,15 @@ export const describe = (listener: GrpcListener | Address): string => {
       return `fd:${listener.fd}`
     case "Systemd":
       return `systemd:${listener.name ?? "*"}${listener.index === undefined ? "" : `[${listener.index}]`}`
+    case "Injected":
+      return `injected:${listener.name}`
   }
 }
 
 /**
  * The gRPC target that a client on this machine dials: `127.0.0.1:50051`, `[::1]:50051` or `unix:/run/app.sock`. The
- * wildcard addresses become loopback. An address of which only the descriptor is known has none: `fd:3` cannot be dialled.
+ * wildcard addresses become loopback. An address of which only the descriptor or a name is known has none: `fd:3` cannot be
+ * dialled.
  *
  * @category rendering
  * @since 0.1.0

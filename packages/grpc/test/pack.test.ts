@@ -54,13 +54,50 @@ Effect.runPromise(Effect.gen(function*() {
 }).pipe(Effect.scoped, Effect.provide(EchoLive)))
 `
 
+const names = ["core", "grpc", "testing"]
+
+/** The laws, and a server in memory, from the packed packages. */
+const tests = `
+import { GracefulStop, InFlight } from "@lastcall/core"
+import * as GrpcClient from "@lastcall/grpc/GrpcClient"
+import * as GrpcService from "@lastcall/grpc/GrpcService"
+import * as InMemoryGrpc from "@lastcall/testing/InMemoryGrpc"
+import { StopLaws } from "@lastcall/testing"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+
+const text = {
+  requestSerialize: (value: string) => Buffer.from(value),
+  requestDeserialize: (bytes: Buffer) => bytes.toString(),
+  responseSerialize: (value: string) => Buffer.from(value),
+  responseDeserialize: (bytes: Buffer) => bytes.toString()
+}
+const definition = { shout: { path: "/demo.Echo/Shout", requestStream: false, responseStream: false, ...text } } as const
+
+class Echo extends GrpcService.Service<Echo>()(definition) {}
+const EchoLive = Echo.toLayer({ shout: (request) => Effect.succeed(request.toUpperCase()) })
+
+const make: StopLaws.Make = (policy) =>
+  Effect.gen(function*() {
+    const inFlight = yield* InFlight.make
+    const stop = yield* GracefulStop.make({ name: "worker", inFlight }, policy)
+    return { stop, run: (work) => InFlight.run(inFlight, "job", work) }
+  })
+
+Effect.runPromise(Effect.gen(function*() {
+  yield* StopLaws.check(make, { runs: 2 })
+  const echo = yield* GrpcClient.make(definition)
+  process.stdout.write(yield* echo.shout("in memory"))
+}).pipe(Effect.provide(InMemoryGrpc.layer("api", { services: [Echo] }).pipe(Layer.provide(EchoLive))), Effect.scoped))
+`
+
 describe("packed, and installed into an empty project", () => {
   let project: string
 
   beforeAll(async () => {
     project = mkdtempSync(join(tmpdir(), "lastcall-pack-"))
     await run("tsc", ["-b", "tsconfig.build.json"], root)
-    for (const name of ["core", "grpc"]) {
+    for (const name of names) {
       await run("npx", ["--yes", "pnpm@12.21.0", "pack", "--pack-destination", project], join(root, "packages", name))
     }
     const tarballs = readdirSync(project).filter((file) => file.endsWith(".tgz"))
@@ -75,15 +112,17 @@ describe("packed, and installed into an empty project", () => {
         dependencies: {
           "@lastcall/core": tarball("core"),
           "@lastcall/grpc": tarball("grpc"),
+          "@lastcall/testing": tarball("testing"),
           "@grpc/grpc-js": "^1.14.7",
           effect
         },
         devDependencies: { "@types/node": "^24" },
-        overrides: { "@lastcall/core": "$@lastcall/core" }
+        overrides: { "@lastcall/core": "$@lastcall/core", "@lastcall/grpc": "$@lastcall/grpc" }
       })
     )
     await run("npm", ["install", "--no-audit", "--no-fund", "--prefer-offline"], project)
     writeFileSync(join(project, "program.ts"), program)
+    writeFileSync(join(project, "tests.ts"), tests)
   }, 240_000)
 
   afterAll(() => rmSync(project, { recursive: true, force: true }))
@@ -99,7 +138,12 @@ describe("packed, and installed into an empty project", () => {
     })
   })
 
-  it("the program type-checks against the packed declarations", { timeout: 60_000 }, async () => {
+  it("the laws hold, and a server answers in memory", { timeout: 60_000 }, async () => {
+    const { stdout } = await run("node", ["tests.ts"], project)
+    assert.include(stdout, "IN MEMORY")
+  })
+
+  it("the programs type-check against the packed declarations", { timeout: 60_000 }, async () => {
     await run("tsc", [
       "--noEmit",
       "--strict",
@@ -110,12 +154,13 @@ describe("packed, and installed into an empty project", () => {
       "es2022",
       "--types",
       "node",
-      "program.ts"
+      "program.ts",
+      "tests.ts"
     ], project)
   })
 
   it("the tarballs hold sources, build and licence, and nothing else", async () => {
-    for (const name of ["core", "grpc"]) {
+    for (const name of names) {
       const folder = join(project, "node_modules/@lastcall", name)
       assert.deepStrictEqual(readdirSync(folder).toSorted(), ["LICENSE", "README.md", "dist", "package.json", "src"])
       const manifest = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"))

@@ -1,75 +1,122 @@
-/** What follows from a scenario and what was observed of it. */
+/** What is seen of a stop of the kernel: all that can be seen of any resource, and what only `InFlight` and the steps say. */
+import type * as GracefulStop from "@lastcall/core/GracefulStop"
+import type * as InFlight from "@lastcall/core/InFlight"
+import * as StopScenario from "@lastcall/testing/StopScenario"
+import * as Work from "@lastcall/testing/Work"
 import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { nameOf, type Observation } from "./Observation.ts"
-import type { Piece, Scenario } from "./Scenario.ts"
-import * as Work from "./Work.ts"
+import type { Kernel } from "./kernel.ts"
+import type { Scenario, Step } from "./Steps.ts"
 
-/** A scenario, what was observed of it, and what follows from both. */
-export interface Facts extends Observation {
-  readonly scenario: Scenario
-  readonly start: number
-  readonly drainStart: number
-  /** When the drain was cut short; `Infinity` if it was not. */
-  readonly forcedAt: number
-  readonly end: number
-  readonly pieces: ReadonlyArray<PieceFacts>
+export interface Account {
+  readonly counts: InFlight.Counts
+  readonly size: number
+  readonly open: boolean
 }
 
-interface PieceFacts extends Piece {
-  readonly name: string
-  readonly arrived: number | undefined
-  readonly began: number | undefined
-  readonly ended: number | undefined
-  readonly exit: Exit.Exit<string, unknown> | undefined
+interface PieceFacts extends StopScenario.PieceFacts {
   readonly refused: boolean
   readonly abandoned: boolean
 }
 
-export const factsOf = (scenario: Scenario, observation: Observation): Facts => {
-  const { events, report } = observation
-  const timeOf = (subject: string, verb: string) =>
-    events.find((event) => event.subject === subject && event.verb === verb)?.at
-  const drainEnd = report.startedAt + report.durations.announced + report.durations.draining
-  return {
-    ...observation,
-    scenario,
-    start: report.startedAt,
-    drainStart: report.startedAt + report.durations.announced,
-    forcedAt: report.outcome === "forced" ? drainEnd : Number.POSITIVE_INFINITY,
-    end: report.startedAt + report.durations.total,
-    pieces: scenario.pieces.map((piece, index) => {
-      const name = nameOf(index)
-      const exit = observation.exits[index]
-      return {
-        ...piece,
-        name,
-        arrived: timeOf(name, "arrives"),
-        began: timeOf(name, "begins"),
-        ended: timeOf(name, "ends"),
-        exit,
-        refused: exit !== undefined && isRefusal(exit),
-        abandoned: report.abandoned.some(({ kind }) => kind === name)
-      }
-    })
-  }
+export interface Facts extends StopScenario.Facts<Scenario> {
+  readonly pieces: ReadonlyArray<PieceFacts>
+  /** What `InFlight` says each time that something happens. */
+  readonly accounts: ReadonlyArray<Account>
+  /** Whether admission was open when `awaitDraining` was over. */
+  readonly openWhenDraining: boolean | undefined
+  /** Long after the stop: how many are in flight, and whether `awaitEmpty` is over at once. */
+  readonly sizeAfter: number
+  readonly emptyAfter: boolean
+  readonly finalCounts: InFlight.Counts
 }
+
+const enact = (
+  step: Step,
+  name: string,
+  action: Effect.Effect<unknown>,
+  completion: Effect.Effect<unknown>,
+  say: StopScenario.Stage["say"]
+): Effect.Effect<unknown, unknown> | undefined => {
+  if (step.does === "nothing") return undefined
+  const pause = step.after === 0 ? Effect.void : Effect.sleep(step.after)
+  const middle: Effect.Effect<unknown, unknown> = {
+    "ends": Effect.andThen(pause, completion),
+    "fails": Effect.andThen(pause, Effect.fail(`${name} fails`)),
+    "dies": Effect.andThen(pause, Effect.die(`${name} dies`)),
+    "hangs": Effect.never,
+    "is deaf": Effect.uninterruptible(pause),
+    "is deaf for ever": Effect.uninterruptible(Effect.never)
+  }[step.does]
+  return Effect.onExit(
+    Effect.andThen(Effect.andThen(say(name, "begins"), action), middle),
+    () => say(name, "ends")
+  )
+}
+
+export const observe = (kernel: Kernel, scenario: Scenario): Effect.Effect<Facts> =>
+  Effect.gen(function*() {
+    const inFlight = yield* kernel.InFlight.make
+    const accounts: Array<Account> = []
+    let openWhenDraining: boolean | undefined
+
+    const make: StopScenario.Make = (policy, { onEvent, say }) =>
+      Effect.gen(function*() {
+        onEvent(() => accounts.push({ counts: inFlight.counts(), size: inFlight.size(), open: inFlight.isOpen() }))
+        const stop: GracefulStop.GracefulStop = yield* kernel.GracefulStop.make({
+          name: "api",
+          inFlight,
+          announce: enact(scenario.announce, "announce", Effect.void, Effect.void, say),
+          drain: enact(scenario.drain, "drain", Effect.sync(() => inFlight.close()), inFlight.awaitEmpty, say),
+          interrupt: enact(
+            scenario.interrupt,
+            "interrupt",
+            Effect.sync(() => inFlight.interruptAll()),
+            inFlight.awaitEmpty,
+            say
+          ),
+          destroy: () => {
+            Effect.runSync(say("destroy", "runs"))
+            if (scenario.destroy === "throws") throw new Error("destroy throws")
+          }
+        }, policy)
+        yield* Effect.forkDetach(
+          Effect.andThen(
+            stop.awaitDraining,
+            Effect.suspend(() => {
+              openWhenDraining = inFlight.isOpen()
+              return say("awaitDraining", "is over")
+            })
+          )
+        )
+        yield* Effect.forkDetach(Effect.andThen(stop.awaitAnnounced, say("awaitAnnounced", "is over")))
+        return { stop, run: (work, name) => kernel.InFlight.run(inFlight, name, work) }
+      })
+
+    const facts = yield* StopScenario.play(make, scenario)
+    const empty = yield* Effect.forkDetach(inFlight.awaitEmpty, { startImmediately: true })
+    yield* Effect.sleep(1)
+    return {
+      ...facts,
+      pieces: facts.pieces.map((piece) => ({
+        ...piece,
+        refused: piece.returned !== undefined && isRefusal(piece.returned),
+        abandoned: facts.report.abandoned.some(({ kind }) => kind === piece.name)
+      })),
+      accounts,
+      openWhenDraining,
+      sizeAfter: inFlight.size(),
+      emptyAfter: empty.pollUnsafe() !== undefined,
+      finalCounts: inFlight.counts()
+    }
+  })
 
 const isRefusal = (exit: Exit.Exit<unknown, unknown>): boolean =>
   Exit.isFailure(exit) &&
   exit.cause.reasons.some((reason) =>
     Cause.isFailReason(reason) && reason.error instanceof Error && reason.error.name === "Refused"
   )
-
-/** An exit without stack traces. */
-export const plain = (exit: Exit.Exit<unknown, unknown> | undefined): unknown => {
-  if (exit === undefined) return "still waiting"
-  if (Exit.isSuccess(exit)) return { succeeds: exit.value }
-  return exit.cause.reasons.map((reason) => {
-    if (Cause.isFailReason(reason)) return { fails: reason.error }
-    return Cause.isDieReason(reason) ? { dies: reason.defect } : "interrupted"
-  })
-}
 
 /** What was in flight when the stop was forced, began before, and had its own time left. */
 export const inFlightAtForce = ({ forcedAt, pieces }: Facts) =>

@@ -1,6 +1,6 @@
 /** A process: a tree of resources, how each of them behaves, and who stops it when. */
+import { int, millisOrForever, oneOf } from "@lastcall/testing/Work"
 import * as Arbitrary from "effect/Arbitrary"
-import { int, millisOrForever, oneOf } from "./Work.ts"
 
 export type Tree =
   | { readonly _tag: "Resource"; readonly resource: Resource }

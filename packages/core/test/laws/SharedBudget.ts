@@ -2,14 +2,14 @@
 import { assert } from "@effect/vitest"
 import type * as GracefulStop from "@lastcall/core/GracefulStop"
 import type { StopReport } from "@lastcall/core/StopReport"
+import { int, millisOrForever, oneOf } from "@lastcall/testing/Work"
+import * as Work from "@lastcall/testing/Work"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import type { Kernel } from "./kernel.ts"
-import { int, millisOrForever, oneOf } from "./Work.ts"
-import * as Work from "./Work.ts"
 
 interface Resource {
   readonly policy: { readonly drainDelay: number; readonly grace: number; readonly forceTimeout: number }

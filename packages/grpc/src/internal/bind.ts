@@ -1,7 +1,15 @@
 /** Binding a `net.Server` to its listener's address, and giving the address back. */
 import * as Effect from "effect/Effect"
 import type { AddressInfo, ListenOptions, Server } from "node:net"
-import { type Address, type GrpcListener, GrpcListenerError, type Reason, type Tcp } from "../GrpcListener.ts"
+import {
+  type Address,
+  type Connection,
+  type GrpcListener,
+  GrpcListenerError,
+  type Injected,
+  type Reason,
+  type Tcp
+} from "../GrpcListener.ts"
 import { bindFd, bindSystemd } from "./inheritedSocket.ts"
 import { bindUnix } from "./unixSocket.ts"
 
@@ -90,6 +98,27 @@ const bindTcp = (server: Server, listener: Tcp, restore: Restore): Effect.Effect
   )
 }
 
+/** The server does not listen: it is told of the connections as Node tells it of those that it accepts. */
+const bindInjected = (server: Server, listener: Injected): Effect.Effect<Bound, GrpcListenerError> =>
+  Effect.try({
+    try(): Bound {
+      let isReleased = false
+      const stop = listener.start((connection: Connection) => {
+        if (isReleased) connection.destroy()
+        else server.emit("connection", connection)
+      })
+      return {
+        address: { _tag: "Injected", name: listener.name },
+        release() {
+          if (isReleased) return
+          isReleased = true
+          stop()
+        }
+      }
+    },
+    catch: (cause) => listenerError(listener, cause)
+  })
+
 /** Makes a part of an uninterruptible effect interruptible. */
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
@@ -108,5 +137,7 @@ export const bind = (
       return bindFd(server, listener, listener.fd)
     case "Systemd":
       return bindSystemd(server, listener)
+    case "Injected":
+      return bindInjected(server, listener)
   }
 }
