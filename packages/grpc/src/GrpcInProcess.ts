@@ -19,14 +19,13 @@ import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { GrpcChannel } from "./GrpcChannel.ts"
-import { GrpcDrain } from "./GrpcDrain.ts"
 import { unavailable } from "./GrpcError.ts"
 import { compose } from "./GrpcMiddleware.ts"
 import { DuplicateMethodError } from "./GrpcServer.ts"
 import type { Implementation, Middleware, Required } from "./GrpcService.ts"
 import * as ClientConnectivity from "./internal/clientConnectivity.ts"
+import * as HandlerContext from "./internal/handlerContext.ts"
 import { InProcessCall, peer } from "./internal/inProcessCall.ts"
-import { Served } from "./internal/reflectionServed.ts"
 import { encoder, type MethodRuntime, Rpc } from "./internal/rpc.ts"
 import * as Status from "./internal/status.ts"
 
@@ -85,12 +84,7 @@ export const make = <const S extends Services, const M extends Middleware = []>(
     const logDefect = (path: string, cause: Cause.Cause<unknown>): void => {
       runFork(Effect.logError(`${name}: the handler of ${path} died`, cause))
     }
-    const handlerContext = Context.make(GrpcDrain, {
-      isAnnounced: () => stop.phase() !== "Serving",
-      awaitAnnounced: Effect.suspend(() => stop.awaitAnnounced),
-      isDraining: () => told.isOpen(),
-      awaitDraining: told.await
-    }).pipe(Context.add(Served, services))
+    const handlerContext = HandlerContext.make(() => stop, told, services)
 
     const methods = new Map<string, MethodRuntime>()
     for (const service of services) {

@@ -43,7 +43,6 @@ import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Net from "node:net"
-import { GrpcDrain } from "./GrpcDrain.ts"
 import * as GrpcLimits from "./GrpcLimits.ts"
 import { type Address, describe, type GrpcListener, GrpcListenerError } from "./GrpcListener.ts"
 import { compose } from "./GrpcMiddleware.ts"
@@ -51,9 +50,9 @@ import type { Implementation, Middleware, Native, Required } from "./GrpcService
 import { bind, type Bound, listenerError, type Restore } from "./internal/bind.ts"
 import * as Connections from "./internal/connections.ts"
 import { deaf } from "./internal/deaf.ts"
+import * as HandlerContext from "./internal/handlerContext.ts"
 import * as longDeadlines from "./internal/longDeadlines.ts"
 import { NativeRpc, watch } from "./internal/native.ts"
-import { Served } from "./internal/reflectionServed.ts"
 import { type Cut, encoder, type MethodRuntime, Rpc } from "./internal/rpc.ts"
 import * as Status from "./internal/status.ts"
 
@@ -167,12 +166,7 @@ export const make = <const S extends Services, const M extends Middleware = []>(
 
     // Methods
 
-    const handlerContext = Context.make(GrpcDrain, {
-      isAnnounced: () => stop.phase() !== "Serving",
-      awaitAnnounced: Effect.suspend(() => stop.awaitAnnounced),
-      isDraining: () => told.isOpen(),
-      awaitDraining: told.await
-    }).pipe(Context.add(Served, options.services))
+    const handlerContext = HandlerContext.make(() => stop, told, options.services)
     const methods = new Map<
       string,
       {
