@@ -89,8 +89,8 @@ export const make = <const S extends Services, const M extends Middleware = []>(
     const methods = new Map<string, MethodRuntime>()
     for (const service of services) {
       const implementation = Context.getUnsafe(context, service)
-      const middleware = compose([...(options.middleware ?? []), ...implementation.middleware])
       const serviceContext = Context.merge(Context.merge(context, implementation.context), handlerContext)
+      const middleware = compose([...(options.middleware ?? []), ...implementation.middleware], serviceContext)
       for (const method of implementation.methods) {
         if (methods.has(method.path)) throw new DuplicateMethodError({ server: name, path: method.path })
         methods.set(method.path, {

@@ -109,7 +109,11 @@ export const merge = (self: GrpcMetadata, that: GrpcMetadata): GrpcMetadata =>
  * @category getters
  * @since 0.1.0
  */
-export const get = (self: GrpcMetadata, key: string): string | undefined => getAll(self, key)[0]
+export const get = (self: GrpcMetadata, key: string): string | undefined => {
+  const name = key.toLowerCase()
+  const found = self.entries.find(([other, value]) => other === name && typeof value === "string")
+  return found?.[1] as string | undefined
+}
 
 /**
  * All values of a text key.
@@ -143,9 +147,14 @@ export const getAllBinary = (self: GrpcMetadata, key: string): ReadonlyArray<Uin
  * @category conversions
  * @since 0.1.0
  */
-export const fromGrpcJs = (metadata: Metadata): GrpcMetadata => ({
-  entries: Object.keys(metadata.getMap()).flatMap((key) => metadata.get(key).map((value) => [key, value] as const))
-})
+export const fromGrpcJs = (metadata: Metadata): GrpcMetadata => {
+  const entries: Array<readonly [string, Value]> = []
+  const record = metadata.toJSON()
+  for (const key in record) {
+    for (const value of record[key]!) entries.push([key, value])
+  }
+  return { entries }
+}
 
 /**
  * To grpc-js's `Metadata`.

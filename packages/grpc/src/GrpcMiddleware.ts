@@ -19,6 +19,7 @@ import { type Code, codes, GrpcError, resourceExhausted } from "./GrpcError.ts"
 import { GrpcLimitsError } from "./GrpcLimits.ts"
 import * as GrpcMetadata from "./GrpcMetadata.ts"
 import { latencyBounds, sizeBounds } from "./internal/metricBounds.ts"
+import * as ServerSpan from "./internal/serverSpan.ts"
 import * as Status from "./internal/status.ts"
 
 /**
@@ -32,15 +33,19 @@ export interface GrpcMiddleware<out Provides = never, out Requires = never> {
   /** Without types: they are checked where the middleware is made and where it is used. */
   readonly wrap: (rpc: Effect.Effect<unknown, unknown>) => Effect.Effect<unknown, unknown>
   /** @internal */
-  readonly observe?: Observe
+  readonly observer?: Observer
 }
 
 /**
  * What only watches the begin and the end of an RPC needs no Effect around it. A server calls it outside of the handler's
- * fiber, which costs a fraction, where nothing that is not an observer lies outside of it.
+ * fiber, which costs a fraction, where nothing that is not an observer lies outside of it: once with what all handlers run
+ * in, then for each RPC with its own context.
  *
  * @internal
  */
+export type Observer = (context: Context.Context<never>) => Observe
+
+/** @internal */
 export type Observe = (call: GrpcCall["Service"], context: Context.Context<never>) => Observed
 
 /** @internal */
@@ -111,14 +116,14 @@ const unsafe = <Provides, Requires>(
   wrap: (rpc: Effect.Effect<never, GrpcError, never>) => Effect.Effect<never, GrpcError, unknown>
 ): GrpcMiddleware<Provides, Requires> => ({ wrap }) as unknown as GrpcMiddleware<Provides, Requires>
 
-const observer = (observe: Observe): GrpcMiddleware => ({
+const fromObserver = (observer: Observer): GrpcMiddleware => ({
   ...make((rpc) =>
     Effect.flatMap(Effect.context<GrpcCall>(), (all) => {
-      const { context, end } = observe(Context.get(all, GrpcCall), all)
+      const { context, end } = observer(all)(Context.get(all, GrpcCall), all)
       return Effect.onExit(Effect.provideContext(rpc, context), (exit) => Effect.sync(() => end(exit)))
     })
   ),
-  observe
+  observer
 })
 
 /**
@@ -224,29 +229,27 @@ export const baggage: Effect.Effect<string | undefined, never, GrpcCall> = Effec
  * @category tracing
  * @since 0.1.0
  */
-export const tracing: GrpcMiddleware = observer((call, context) => {
-  const name = call.path.slice(1)
-  const slash = name.lastIndexOf("/")
-  const state = GrpcMetadata.get(call.metadata, "tracestate")
-  const carried = GrpcMetadata.get(call.metadata, "baggage")
-  const parent = parseTraceparent(GrpcMetadata.get(call.metadata, "traceparent"))
-  const span = Effect.runSyncWith(context)(Effect.makeSpan(name, {
-    kind: "server",
-    ...(Option.isSome(parent) ? { parent: parent.value } : { root: true }),
-    attributes: {
-      "rpc.system": "grpc",
-      "rpc.service": name.slice(0, slash),
-      "rpc.method": name.slice(slash + 1),
-      "network.peer.address": call.peer,
-      ...(state === undefined ? {} : { "w3c.tracestate": state }),
-      ...(carried === undefined ? {} : { "w3c.baggage": carried })
-    }
-  }))
-  return {
-    context: Context.add(context, Tracer.ParentSpan, span),
-    end(exit) {
-      span.attribute("rpc.grpc.status_code", codes[codeOf(exit, call)])
-      span.end(Context.get(context, Clock.Clock).currentTimeNanosUnsafe(), exit)
+export const tracing: GrpcMiddleware = fromObserver((base) => {
+  const spans = ServerSpan.make(base)
+  if (spans === undefined) return (_, context) => ({ context, end: () => {} })
+  return (call, context) => {
+    const { metadata, path } = call
+    const slash = path.lastIndexOf("/")
+    const span = spans.begin(path.slice(1), parseTraceparent(GrpcMetadata.get(metadata, "traceparent")))
+    span.attribute("rpc.system", "grpc")
+    span.attribute("rpc.service", path.slice(1, slash))
+    span.attribute("rpc.method", path.slice(slash + 1))
+    span.attribute("network.peer.address", call.peer)
+    const state = GrpcMetadata.get(metadata, "tracestate")
+    if (state !== undefined) span.attribute("w3c.tracestate", state)
+    const carried = GrpcMetadata.get(metadata, "baggage")
+    if (carried !== undefined) span.attribute("w3c.baggage", carried)
+    return {
+      context: Context.add(context, Tracer.ParentSpan, span),
+      end(exit) {
+        span.attribute("rpc.grpc.status_code", codes[codeOf(exit, call)])
+        span.end(spans.now(), exit)
+      }
     }
   }
 })
@@ -372,18 +375,20 @@ const endedOf = ({ ended }: MethodMetrics, path: string, status: string): Ended 
  * @category metrics
  * @since 0.1.0
  */
-export const metrics: GrpcMiddleware = observer((call, context) => {
-  const clock = Context.get(context, Clock.Clock)
-  const method = metricsOf(call.path)
-  const start = clock.monotonicTimeNanosUnsafe()
-  method.started.updateUnsafe(1, context)
-  return {
-    context,
-    end(exit) {
-      const ended = endedOf(method, call.path, codeOf(exit, call))
-      ended.duration.updateUnsafe(Number(clock.monotonicTimeNanosUnsafe() - start) / 1_000_000_000, context)
-      ended.sent.updateUnsafe(call.sentBytes(), context)
-      ended.received.updateUnsafe(call.receivedBytes(), context)
+export const metrics: GrpcMiddleware = fromObserver((base) => {
+  const clock = Context.get(base, Clock.Clock)
+  return (call, context) => {
+    const method = metricsOf(call.path)
+    const start = clock.monotonicTimeNanosUnsafe()
+    method.started.updateUnsafe(1, context)
+    return {
+      context,
+      end(exit) {
+        const ended = endedOf(method, call.path, codeOf(exit, call))
+        ended.duration.updateUnsafe(Number(clock.monotonicTimeNanosUnsafe() - start) / 1_000_000_000, context)
+        ended.sent.updateUnsafe(call.sentBytes(), context)
+        ended.received.updateUnsafe(call.receivedBytes(), context)
+      }
     }
   }
 })
@@ -399,12 +404,19 @@ export interface Composed {
   readonly wrap: ((rpc: Effect.Effect<unknown, unknown>) => Effect.Effect<unknown, unknown>) | undefined
 }
 
-/** @internal */
-export const compose = (middleware: ReadonlyArray<GrpcMiddleware<unknown, unknown>>): Composed => {
+/**
+ * `context` is what the handlers run in.
+ *
+ * @internal
+ */
+export const compose = (
+  middleware: ReadonlyArray<GrpcMiddleware<unknown, unknown>>,
+  context: Context.Context<never>
+): Composed => {
   const observers: Array<Observe> = []
-  for (const { observe } of middleware) {
-    if (observe === undefined) break
-    observers.push(observe)
+  for (const { observer } of middleware) {
+    if (observer === undefined) break
+    observers.push(observer(context))
   }
   const others = middleware.slice(observers.length)
   return {

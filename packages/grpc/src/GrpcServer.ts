@@ -218,8 +218,8 @@ export const make = <const S extends Services, const M extends Middleware = []>(
         server.addService(service.definition, watch(service.implementation))
       } else {
         const implementation = Context.getUnsafe(context, service)
-        const middleware = compose([...(options.middleware ?? []), ...implementation.middleware])
         const serviceContext = Context.merge(Context.merge(context, implementation.context), handlerContext)
+        const middleware = compose([...(options.middleware ?? []), ...implementation.middleware], serviceContext)
         for (const method of implementation.methods) {
           const runtime: MethodRuntime = {
             method,

@@ -328,6 +328,66 @@ describe("the middleware that comes with the package", () => {
       assert.deepStrictEqual(codes, orders.map(() => grpc.status.INTERNAL))
     }))
 
+  it.live("tracing makes the span that Effect.makeSpan would make, whatever rules spans", () =>
+    Effect.gen(function*() {
+      const linked: Tracer.SpanLink = { span: Tracer.externalSpan({ traceId: "1", spanId: "2" }), attributes: {} }
+      type Rules = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+      const rules: ReadonlyArray<readonly [string, Rules]> = [
+        ["nothing", (self) => self],
+        ["no tracing", Effect.provideService(References.TracerEnabled, false)],
+        ["no times", Effect.provideService(References.TracerTimingEnabled, false)],
+        ["attributes", Effect.provideService(References.TracerSpanAnnotations, { region: "north" })],
+        ["links", Effect.provideService(References.TracerSpanLinks, [linked])],
+        ["a level below the least", Effect.provideService(Tracer.MinimumTraceLevel, "Error")],
+        [
+          "a level above the least",
+          (self) =>
+            self.pipe(
+              Effect.provideService(Tracer.MinimumTraceLevel, "Error"),
+              Effect.provideService(Tracer.CurrentTraceLevel, "Fatal")
+            )
+        ]
+      ]
+      const told: Array<unknown> = []
+      const parents = ["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0", "garbage"]
+      for (const [rule, ruled] of rules) {
+        for (const header of [`${parents[0]}1`, `${parents[0]}0`, parents[1]!]) {
+          const spans: Array<{ readonly span: Tracer.Span; readonly root: boolean }> = []
+          const tracer = Tracer.make({
+            span(options) {
+              const span = new Tracer.NativeSpan(options)
+              spans.push({ span, root: options.root })
+              return span
+            }
+          })
+          const traced: Rules = (self) => ruled(Effect.provideService(self, Tracer.Tracer, tracer))
+          const seen = (kind: Tracer.SpanKind) =>
+            spans.filter(({ span }) => span.kind === kind).map(({ root, span }) => ({
+              rule,
+              root,
+              parent: Option.getOrUndefined(span.parent)?.spanId,
+              sampled: span.sampled,
+              hasTimes: span.status.startTime !== 0n && (span.status._tag === "Ended" && span.status.endTime !== 0n),
+              links: span.links,
+              region: span.attributes.get("region")
+            }))
+          const parent = Option.getOrUndefined(GrpcMiddleware.parseTraceparent(header))
+          yield* traced(
+            Effect.withSpan(Effect.void, "x", {
+              kind: "producer",
+              ...(parent === undefined ? { root: true } : { parent })
+            })
+          )
+          const { say } = yield* traced(serve(EchoServer.layer(), [GrpcMiddleware.tracing]))
+          yield* say("hello", { traceparent: header })
+          assert.deepStrictEqual(seen("server"), seen("producer"))
+          told.push(...seen("server"))
+        }
+      }
+      // none where there is no tracing
+      assert.strictEqual(told.length, 3 * (rules.length - 1))
+    }))
+
   it.live("the span of an RPC is the parent of what its handler does", () =>
     Effect.gen(function*() {
       let parent: string | undefined

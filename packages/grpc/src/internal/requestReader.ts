@@ -16,6 +16,8 @@ interface Source {
   startRead(): void
 }
 
+type Requests = Pull.Pull<NonEmptyReadonlyArray<unknown>, GrpcError.GrpcError>
+
 export class RequestReader {
   private readonly source: Source
   private readonly deserialize: (message: Buffer) => unknown
@@ -68,35 +70,31 @@ export class RequestReader {
   }
 
   stream(): Stream.Stream<unknown, GrpcError.GrpcError> {
-    const pull: Pull.Pull<NonEmptyReadonlyArray<unknown>, GrpcError.GrpcError> = Effect.suspend(() => {
-      if (this.requests.length > 0) {
-        const chunk = this.requests as unknown as NonEmptyReadonlyArray<unknown>
-        this.requests = []
-        this.bytes = 0
-        this.read()
-        return Effect.succeed(chunk)
-      }
-      if (this.error !== undefined) return Effect.fail(this.error)
-      if (this.isComplete) return Cause.done()
-      if (this.isBroken) return Effect.interrupt
-      this.read()
-      return Effect.flatMap(this.next(), () => pull)
-    })
-    return Stream.fromPull(Effect.succeed(pull))
+    return Stream.fromPull(Effect.succeed(this.pull))
   }
 
-  private next(): Effect.Effect<void> {
-    return Effect.callback<void>((resume) => {
-      // The read that was asked for just before may have been answered at once.
-      if (this.requests.length > 0 || this.isComplete || this.isBroken || this.error !== undefined) {
-        return resume(Effect.void)
-      }
-      this.resume = () => resume(Effect.void)
-      return Effect.sync(() => {
-        this.resume = undefined
-      })
-    })
+  private readonly pull: Requests = Effect.suspend(() => this.next() ?? this.awaitNext)
+
+  /** `undefined` as long as there is nothing to say. */
+  private next(): Requests | undefined {
+    if (this.requests.length > 0) {
+      const chunk = this.requests as unknown as NonEmptyReadonlyArray<unknown>
+      this.requests = []
+      this.bytes = 0
+      this.read()
+      return Effect.succeed(chunk)
+    }
+    if (this.error !== undefined) return Effect.fail(this.error)
+    if (this.isComplete) return Cause.done()
+    if (this.isBroken) return Effect.interrupt
+    return undefined
   }
+
+  /** What is there is taken by the fiber itself, when it goes on: one that was interrupted meanwhile takes nothing. */
+  private readonly awaitNext: Requests = Effect.callback((resume) => {
+    this.resume = () => resume(this.pull)
+    this.read()
+  })
 
   /** When the event loop has delivered all that is there: a chunk costs the handler as much as a message. */
   private wakeSoon(): void {

@@ -31,7 +31,7 @@ export class ResponseWindow {
       // There is nobody to write to, also for a handler that does not let itself be interrupted.
       if (this.isClosed) return Effect.interrupt
       if (this.unflushed >= maxUnflushed || this.unflushedBytes >= maxUnflushedBytes) {
-        return Effect.flatMap(this.room(), () => this.write(chunk, i))
+        return this.whenRoom(Effect.suspend(() => this.write(chunk, i)))
       }
       let message: Buffer
       try {
@@ -65,13 +65,10 @@ export class ResponseWindow {
     resume?.()
   }
 
-  private room(): Effect.Effect<void> {
-    return Effect.callback<void>((resume) => {
-      if (this.isClosed) return resume(Effect.void)
-      this.resume = () => resume(Effect.void)
-      return Effect.sync(() => {
-        this.resume = undefined
-      })
+  private whenRoom(write: Effect.Effect<void, GrpcError>): Effect.Effect<void, GrpcError> {
+    return Effect.callback((resume) => {
+      if (this.isClosed) return resume(write)
+      this.resume = () => resume(write)
     })
   }
 }

@@ -384,7 +384,10 @@ class CallInfo {
     return this.call.getHost()
   }
   get peer(): string {
-    return this.call.getPeer()
+    // What `getPeer` looks up in the socket, through three proxies.
+    const { remoteAddress, remotePort } = this.call.getConnectionInfo()
+    if (remoteAddress === undefined) return this.call.getPeer()
+    return remotePort === undefined ? remoteAddress : `${remoteAddress}:${remotePort}`
   }
   get peerCertificate(): PeerCertificate | undefined {
     return this.call.getAuthContext().sslPeerCertificate
