@@ -29,7 +29,7 @@ export class RequestReader {
   private isBroken = false
   private error: GrpcError.GrpcError | undefined
 
-  private resume: (() => void) | undefined
+  private resume: ((requests: Requests) => void) | undefined
   private isWaking = false
 
   constructor(source: Source, deserialize: (message: Buffer) => unknown) {
@@ -47,7 +47,10 @@ export class RequestReader {
     this.isReading = false
     if (this.error !== undefined) return
     try {
-      this.requests.push(this.deserialize(message))
+      const request = this.deserialize(message)
+      // An empty array that grows has room for seventeen at once.
+      if (this.requests.length === 0) this.requests = [request]
+      else this.requests.push(request)
       this.bytes += message.byteLength
     } catch {
       this.error = GrpcError.internal(requestUnreadable)
@@ -92,7 +95,11 @@ export class RequestReader {
 
   /** What is there is taken by the fiber itself, when it goes on: one that was interrupted meanwhile takes nothing. */
   private readonly awaitNext: Requests = Effect.callback((resume) => {
-    this.resume = () => resume(this.pull)
+    // It may have come since: the fiber may have yielded after it looked.
+    if (this.requests.length > 0 || this.error !== undefined || this.isComplete || this.isBroken) {
+      return resume(this.pull)
+    }
+    this.resume = resume
     this.read()
   })
 
@@ -107,7 +114,7 @@ export class RequestReader {
     this.isWaking = false
     const resume = this.resume
     this.resume = undefined
-    resume?.()
+    resume?.(this.pull)
   }
 }
 

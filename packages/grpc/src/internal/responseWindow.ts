@@ -30,7 +30,7 @@ export class ResponseWindow {
     for (let i = from; i < chunk.length; i++) {
       // There is nobody to write to, also for a handler that does not let itself be interrupted.
       if (this.isClosed) return Effect.interrupt
-      if (this.unflushed >= maxUnflushed || this.unflushedBytes >= maxUnflushedBytes) {
+      if (!this.hasRoom()) {
         return this.whenRoom(Effect.suspend(() => this.write(chunk, i)))
       }
       let message: Buffer
@@ -45,6 +45,10 @@ export class ResponseWindow {
       this.sink.sendMessage(message, () => this.flushed(size))
     }
     return Effect.void
+  }
+
+  private hasRoom(): boolean {
+    return this.unflushed < maxUnflushed && this.unflushedBytes < maxUnflushedBytes
   }
 
   /** Nothing more goes out. */
@@ -67,7 +71,8 @@ export class ResponseWindow {
 
   private whenRoom(write: Effect.Effect<void, GrpcError>): Effect.Effect<void, GrpcError> {
     return Effect.callback((resume) => {
-      if (this.isClosed) return resume(write)
+      // The fiber may have yielded after it looked.
+      if (this.isClosed || this.hasRoom()) return resume(write)
       this.resume = () => resume(write)
     })
   }
