@@ -18,6 +18,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
+import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
@@ -289,29 +290,54 @@ for (const [transport, open] of transports) {
         assert.strictEqual(released, 2)
       }))
 
-    it.effect("backpressure: responses are not made faster than they are taken", () =>
-      Effect.gen(function*() {
-        let made = 0
-        const { echo } = yield* serve({
-          count: ({ padding, to }) =>
-            Stream.range(1, to).pipe(
-              Stream.rechunk(1),
-              Stream.map((n) => {
-                made = n
-                return { n, padding: new Uint8Array(padding) }
-              })
-            )
+    it.effect.each<readonly [string, number, number, number]>([
+      ["large", 400, 16 * 1024, 200],
+      // The wire holds thousands of them.
+      ["small", 10_000, 32, transport === "in process" ? 1_000 : 9_000]
+    ])(
+      "backpressure: %s responses are not made faster than they are taken",
+      ([_, to, padding, most]) =>
+        Effect.gen(function*() {
+          let made = 0
+          const { echo } = yield* serve({
+            count: ({ padding, to }) =>
+              Stream.range(1, to).pipe(
+                Stream.rechunk(1),
+                Stream.map((n) => {
+                  made = n
+                  return { n, padding: new Uint8Array(padding) }
+                })
+              )
+          })
+          const taken = Latch.makeUnsafe(false)
+          const counting = yield* echo.count({ to, padding }).pipe(
+            Stream.tap(({ n }) => n === 1 ? taken.await : Effect.void),
+            Stream.runCount,
+            Effect.forkChild
+          )
+          yield* settled("the handler makes no more", () => made)
+          assert.isBelow(made, most)
+          yield* taken.open
+          assert.strictEqual(yield* Fiber.join(counting), to)
         })
-        const taken = Latch.makeUnsafe(false)
-        const counting = yield* echo.count({ to: 400, padding: 16 * 1024 }).pipe(
-          Stream.tap(({ n }) => n === 1 ? taken.await : Effect.void),
-          Stream.runCount,
-          Effect.forkChild
-        )
-        yield* settled("the handler makes no more", () => made)
-        assert.isBelow(made, 200)
-        yield* taken.open
-        assert.strictEqual(yield* Fiber.join(counting), 400)
+    )
+
+    it.effect("the end of a stream is seen also where the program's fiber yields between looking for it and waiting", () =>
+      Effect.gen(function*() {
+        const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
+        const { echo } = yield* serve({
+          count: ({ to }) =>
+            Stream.concat(Stream.make({ n: 1 }), Stream.fromEffectDrain(Effect.repeat(turn, { times: to })))
+        })
+        for (let turns = 0; turns < 50; turns++) {
+          // The fewest operations with which a fiber still gets on.
+          const count = Effect.provideService(
+            Stream.runCount(echo.count({ to: turns })),
+            Scheduler.MaxOpsBeforeYield,
+            3
+          )
+          assert.strictEqual(yield* count, 1)
+        }
       }))
 
     it.effect("backpressure: requests are not made faster than they are read", () =>

@@ -119,14 +119,11 @@ class Rpc<C extends Surface> {
     if (wake !== undefined) leave(wake)
   }
 
-  /** Waits until `isReady`, which is asked now and after each notification. */
-  until(isReady: () => boolean): Effect.Effect<void> {
-    return Effect.callback<void>((resume) => {
-      if (isReady()) return resume(Effect.void)
-      this.wake = () => resume(isReady() ? Effect.void : this.until(isReady))
-      return Effect.sync(() => {
-        this.wake = undefined
-      })
+  /** Goes on with `next` at the next notification, or at once if there is something already. */
+  awaitNotified<A, E>(isReady: () => boolean, next: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    return Effect.callback((resume) => {
+      if (isReady()) return resume(next)
+      this.wake = () => resume(next)
     })
   }
 
@@ -174,18 +171,21 @@ const unary = (channel: Channel, codec: Codec) => (request: unknown, options: Ca
   )
 
 const serverStream = (channel: Channel, codec: Codec) => (request: unknown, options: CallOptions) =>
-  Stream.unwrap(Effect.map(
-    openScoped(channel, codec, options, (metadata, callOptions) =>
-      channel.client.makeServerStreamRequest(
-        codec.path,
-        codec.serialize,
-        codec.deserialize,
-        request,
-        metadata,
-        callOptions
-      )),
-    responses
-  ))
+  Stream.suspend(() => {
+    const received = new Received(codec)
+    return Stream.unwrap(Effect.map(
+      openScoped(channel, codec, options, (metadata, callOptions) =>
+        channel.client.makeServerStreamRequest(
+          codec.path,
+          codec.serialize,
+          received.deserialize,
+          request,
+          metadata,
+          callOptions
+        )),
+      (rpc) => responses(rpc, received)
+    ))
+  })
 
 const clientStream =
   (channel: Channel, codec: Codec) => (requests: Stream.Stream<unknown, unknown>, options: CallOptions) =>
@@ -208,12 +208,13 @@ const clientStream =
 
 const bidi = (channel: Channel, codec: Codec) => (requests: Stream.Stream<unknown, unknown>, options: CallOptions) =>
   Stream.unwrap(Effect.gen(function*() {
+    const received = new Received(codec)
     const rpc = yield* openScoped(
       channel,
       codec,
       options,
       (metadata, callOptions) =>
-        channel.client.makeBidiStreamRequest(codec.path, codec.serialize, codec.deserialize, metadata, callOptions)
+        channel.client.makeBidiStreamRequest(codec.path, codec.serialize, received.deserialize, metadata, callOptions)
     )
     const sending = yield* Effect.forkScoped(send(rpc, requests))
     sending.addObserver((exit) => {
@@ -221,7 +222,7 @@ const bidi = (channel: Channel, codec: Codec) => (requests: Stream.Stream<unknow
     })
     // Before the requests are interrupted: their finalizers may take their time.
     yield* Effect.addFinalizer(() => Effect.sync(() => rpc.cancel()))
-    return responses(rpc)
+    return responses(rpc, received)
   }))
 
 // The beginning
@@ -340,31 +341,56 @@ const drained = (call: Writable): Effect.Effect<void> =>
 
 // Responses
 
-/** Responses that are read before the program asks for them; grpc-js holds 16 more. */
-const maxBuffered = 16
+/** Responses that are read before the program asks for them: at most as many, or as many bytes; grpc-js holds 16 more. */
+const maxBuffered = 256
+const maxBufferedBytes = 64 * 1024
 
-const responses = (rpc: Rpc<Readable>): Stream.Stream<unknown, unknown> => {
+/** Responses that the program has not taken. */
+class Received {
+  messages: Array<unknown> = []
+  private bytes = 0
+  /** For grpc-js. */
+  readonly deserialize: (message: Buffer) => unknown
+
+  constructor(codec: Codec) {
+    this.deserialize = (message) => {
+      this.bytes += message.byteLength
+      return codec.deserialize(message)
+    }
+  }
+
+  isFull(): boolean {
+    return this.messages.length >= maxBuffered || this.bytes >= maxBufferedBytes
+  }
+
+  take(): NonEmptyReadonlyArray<unknown> {
+    const chunk = this.messages as unknown as NonEmptyReadonlyArray<unknown>
+    this.messages = []
+    this.bytes = 0
+    return chunk
+  }
+}
+
+const responses = (rpc: Rpc<Readable>, received: Received): Stream.Stream<unknown, unknown> => {
   const { call } = rpc
-  let messages: Array<unknown> = []
   call.on("data", (message) => {
-    messages.push(message)
-    if (messages.length === maxBuffered) call.pause()
+    received.messages.push(message)
+    if (received.isFull()) call.pause()
     rpc.notifySoon()
   })
-  const isReady = () => messages.length > 0 || rpc.isOver || rpc.failure !== undefined
+  const isReady = () => received.messages.length > 0 || rpc.isOver || rpc.failure !== undefined
   const pull: Pull.Pull<NonEmptyReadonlyArray<unknown>, unknown> = Effect.suspend(() => {
     // What came before the end and was held back counts: each message that is read is told as data.
     let isMore = rpc.isOver
     while (isMore) isMore = call.read() !== null
-    if (messages.length > 0) {
-      const chunk = messages as unknown as NonEmptyReadonlyArray<unknown>
-      messages = []
+    if (received.messages.length > 0) {
+      const chunk = received.take()
       if (call.isPaused()) call.resume()
       return Effect.succeed(chunk)
     }
     if (rpc.failure !== undefined) return rpc.failure
-    if (rpc.isOver) return Cause.done()
-    return Effect.andThen(rpc.until(isReady), pull)
+    return rpc.isOver ? Cause.done() : awaitNext
   })
+  const awaitNext = rpc.awaitNotified(isReady, pull)
   return Stream.fromPull(Effect.succeed(pull))
 }
