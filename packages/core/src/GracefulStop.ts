@@ -249,18 +249,12 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
       (fiber) => fiber === undefined ? Effect.void : settled("announce", fiber)
     )
 
-    const announce = Effect.fnUntraced(function*(
-      fiber: Fiber.Fiber<unknown, unknown>,
-      until: number,
-      drainDelayOver: number
-    ) {
-      if (stoppable.announce === undefined && policy.drainDelayMillis === 0) return
-      yield* Effect.raceAllFirst([
+    const announce = (fiber: Fiber.Fiber<unknown, unknown>, until: number, drainDelayOver: number) =>
+      Effect.raceAllFirst([
         Effect.andThen(settled("announce", fiber), sleepUntil(drainDelayOver)),
         graceOver(until),
         escalated.await
       ])
-    })
 
     /** A budget that has not begun may begin meanwhile, and end before the deadline. */
     const sleepUnlessBudgetBegins = (deadline: number): Effect.Effect<void> =>
@@ -382,15 +376,15 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
       const forcedBy = yield* drain(until)
 
       const drainEnd = now()
-      const blockers = forcedBy === undefined ? [] : inFlight?.running() ?? []
-      let abandoned = blockers.slice(0, 0)
+      const blockers = inFlight?.running() ?? []
+      let abandoned: StopReport["abandoned"] = []
       if (forcedBy !== undefined) {
         enter("Interrupting")
         yield* tell({ _tag: "DrainCut", resource: name, by: forcedBy, blockers })
         yield* interrupt()
         enter("Destroying")
         yield* destroy
-        abandoned = (yield* abandon).slice()
+        abandoned = yield* abandon
       }
 
       const slowest = inFlight?.slowest()
@@ -420,18 +414,16 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
       return report
     })
 
-    const inSpan = (self: Effect.Effect<StopReport>): Effect.Effect<StopReport> => {
-      const parent = registry?.parentSpan(context)
-      return Effect.withSpan(
+    const inSpan = (self: Effect.Effect<StopReport>): Effect.Effect<StopReport> =>
+      Effect.withSpan(
         Effect.tap(
           self,
           ({ counts, forcedBy, outcome }) =>
             Effect.annotateCurrentSpan({ outcome, ...(forcedBy === undefined ? {} : { forcedBy }), ...counts })
         ),
         `stop ${name}`,
-        parent === undefined ? {} : { parent }
+        { parent: registry?.parentSpan(context) }
       )
-    }
 
     const runOnce = Effect.suspend(() => {
       if (started) return Effect.void

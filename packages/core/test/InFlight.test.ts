@@ -178,6 +178,7 @@ it.effect("only traffic counts as traffic, and moves the time of the last admiss
 it.effect("the slowest is the one that ran longest of those that ended after admission was closed", () =>
   Effect.gen(function*() {
     const inFlight = yield* InFlight.make
+    yield* TestClock.adjust("1 minute")
     const [early, long, short] = ["early", "long", "short"].map((kind) => inFlight.kind(kind).admit()!)
     const middle = yield* Effect.sync(() => inFlight.kind("middle").admit()!)
     yield* TestClock.adjust(10)

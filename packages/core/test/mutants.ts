@@ -85,8 +85,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "what was in flight when the force began is reported as abandoned",
     module: "GracefulStop",
-    from: "        abandoned = (yield* abandon).slice()\n",
-    to: "        yield* abandon\n        abandoned = blockers.slice()\n",
+    from: "        abandoned = yield* abandon\n",
+    to: "        yield* abandon\n        abandoned = blockers\n",
     breaks: "4. what was abandoned is what had not ended",
     mode: "in order"
   },
