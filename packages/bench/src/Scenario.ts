@@ -90,10 +90,7 @@ const perUnit = <C extends { readonly library: string; readonly isCandidate?: bo
         )
       }
     }
-    const { rounds, warmupRounds } = run
-    const half = { ...run, rounds: Math.ceil(rounds / 2), warmupRounds: Math.ceil(warmupRounds / 2) }
-    // A stream takes longer than a window.
-    const measured = await measure(each === "call" ? run : half, flags, sides)
+    const measured = await measure(run, flags, sides)
     return all.map((row): Measurement => {
       const subject = measured[row.subject]!
       const base = measured[row.base]!

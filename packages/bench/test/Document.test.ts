@@ -34,6 +34,7 @@ const outcome = (scenarios: ReadonlyArray<Outcome.ScenarioOutcome>, others = 0.0
   command: "pnpm bench",
   seconds: 600,
   pairs: 15,
+  windowMillis: 600,
   machine: { processor: "A processor", processors: 2, memoryGiB: 8, system: "Linux", cores: "not bound" },
   versions: { node: "24.0.0" },
   others,

@@ -34,7 +34,8 @@ describe("Scenarios", () => {
     const lastcall = rows.filter(({ base, id, subject }) =>
       subject.startsWith("Lastcall") && base.startsWith("grpc-js") && !["unary/span", "unary/metrics"].includes(id)
     ).map((row) => ({ ...row, base: row.subject }))
-    it.concurrent(`${id} is measured`, async () => {
+    // It starts up to seven processes, beside those of the others.
+    it.concurrent(`${id} is measured`, { timeout: 60_000 }, async () => {
       const measurements = await measure(run, flags.at(-1)!, lastcall)
       assert.deepStrictEqual(measurements.map(({ row }) => row.id), lastcall.map(({ id }) => id))
       for (const { base, subject, values } of measurements) {
