@@ -139,6 +139,7 @@ export const render = (outcome: Outcome): string => {
     "- Once with V8's defaults and once with `--no-allocation-site-pretenuring`: servers on `node:http2` flip between two states",
     "  of the heap under the default, which can hide a difference.",
     "- All servers and clients on grpc-js have channelz off, but the one that is named so. NestJS and protobuf-ts have the identity codec too.",
+    "- *Bundled*: server and dependencies in one minified file (rolldown), as a program may be deployed.",
     "- Sources are copied as JavaScript before a run: no types are stripped in what is measured.",
     "",
     "## Results",

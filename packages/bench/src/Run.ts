@@ -79,7 +79,7 @@ export const noPretenuring: Flags = {
 export type Contender =
   & Partial<Omit<ServerSpec, "folder">>
   & Pick<ServerSpec, "library">
-  & { readonly isCandidate?: boolean }
+  & { readonly isCandidate?: boolean; readonly isBundled?: boolean }
 
 /** A client in a comparison. */
 export type ClientContender =
@@ -88,14 +88,15 @@ export type ClientContender =
   & { readonly isCandidate?: boolean }
 
 /** A server that is measured, or one that clients are measured with. */
-export const start = (
+export const start = async (
   { candidate, isBound, snapshot }: Run,
-  { isCandidate, ...contender }: Contender,
+  { isBundled, isCandidate, ...contender }: Contender,
   flags: ReadonlyArray<string>,
   role: "measured" | "peer" = "measured"
-): Promise<ServerProcess.ServerProcess> =>
-  ServerProcess.start(
-    (isCandidate === true ? candidate! : snapshot).server,
+): Promise<ServerProcess.ServerProcess> => {
+  const from = isCandidate === true ? candidate! : snapshot
+  return ServerProcess.start(
+    isBundled === true ? await from.bundled(contender.library) : from.server,
     {
       codec: "identity",
       handler: "sync",
@@ -108,6 +109,7 @@ export const start = (
     flags,
     isBound ? role : undefined
   )
+}
 
 /** A client of the server on this port. */
 export const startClient = (

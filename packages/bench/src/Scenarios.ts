@@ -22,6 +22,8 @@ const unary = Scenario.cpu("unary", "Unary, identity codec", "call", true, () =>
   "Lastcall, metrics": { ...lastcall, middleware: ["metrics"] },
   "Lastcall, span and metrics": { ...lastcall, middleware: ["tracing", "metrics"] },
   "grpc-js, channelz on": { ...grpcJs, channelz: true },
+  "grpc-js, bundled": { ...grpcJs, isBundled: true },
+  "Lastcall, bundled": { ...lastcall, isBundled: true },
   "nice-grpc": { library: "nice-grpc" },
   NestJS: { library: "nestjs" },
   "protobuf-ts": { library: "protobuf-ts" }
@@ -34,6 +36,7 @@ const unary = Scenario.cpu("unary", "Unary, identity codec", "call", true, () =>
   { id: "unary/metrics", subject: "Lastcall, metrics", base: "grpc-js" },
   { id: "unary/span-metrics", subject: "Lastcall, span and metrics", base: "grpc-js", goal: atLeast(0.9) },
   { id: "unary/channelz", subject: "grpc-js, channelz on", base: "grpc-js" },
+  { id: "unary/bundled", subject: "Lastcall, bundled", base: "grpc-js, bundled" },
   { id: "unary/nice-grpc", subject: "Lastcall", base: "nice-grpc", goal: atLeast(1.1) },
   { id: "unary/nestjs", subject: "Lastcall", base: "NestJS", goal: atLeast(1.1) },
   { id: "unary/protobuf-ts", subject: "Lastcall", base: "protobuf-ts", goal: atLeast(1.5) }
@@ -105,8 +108,16 @@ const large = Scenario.cpu(
   "call",
   false,
   () => Load.large,
-  { "grpc-js": grpcJs, Lastcall: lastcall },
-  [{ id: "large/grpc-js", subject: "Lastcall", base: "grpc-js" }]
+  {
+    "grpc-js": grpcJs,
+    Lastcall: lastcall,
+    "grpc-js, bundled": { ...grpcJs, isBundled: true },
+    "Lastcall, bundled": { ...lastcall, isBundled: true }
+  },
+  [
+    { id: "large/grpc-js", subject: "Lastcall", base: "grpc-js" },
+    { id: "large/bundled", subject: "Lastcall, bundled", base: "grpc-js, bundled" }
+  ]
 )
 
 const transport = (id: "tls" | "unix", title: string): Scenario.Scenario =>
@@ -174,7 +185,15 @@ export const scenarios: ReadonlyArray<Scenario.Scenario> = [
     call: { id: "heap/call", what: "open RPC", ...lastcallOverGrpcJs, goal: atMost(2_048) },
     connection: { id: "heap/connection", what: "idle connection", ...lastcallOverGrpcJs }
   }),
-  Scenario.startCold(pair, [{ id: "cold-start/grpc-js", ...lastcallOverGrpcJs, goal: atMost(1.8) }])
+  Scenario.startCold({
+    ...pair,
+    "grpc-js, bundled": { ...grpcJs, isBundled: true },
+    "Lastcall, bundled": { ...lastcall, isBundled: true }
+  }, [
+    { id: "cold-start/grpc-js", ...lastcallOverGrpcJs, goal: atMost(1.8) },
+    { id: "cold-start/bundled", subject: "Lastcall, bundled", base: "grpc-js, bundled" },
+    { id: "cold-start/bundled-alone", subject: "Lastcall, bundled", base: "grpc-js" }
+  ])
 ]
 
 /** The row that tells how noisy the machine was: the same server twice. */

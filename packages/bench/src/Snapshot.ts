@@ -9,10 +9,13 @@ import { stripTypeScriptTypes } from "node:module"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
+import type { Library } from "./ServerSpec.ts"
 
 export interface Snapshot {
   /** The entry of a server process. */
   readonly server: string
+  /** The entry of a server process of this library in one file with all that it imports, as a bundler makes it. */
+  readonly bundled: (library: Library) => Promise<string>
   /** The entry of a client process. */
   readonly client: string
   /** Where servers may put their socket files and find their certificate. */
@@ -39,12 +42,32 @@ export const make = (checkout: string = workspace): Snapshot => {
     )
   }
   strip(join(bench, "src"), join(folder, "src"))
+  const bundles = new Map<Library, Promise<string>>()
   return {
     server: join(folder, "src/servers/main.js"),
+    bundled(library) {
+      const bundled = bundles.get(library) ?? bundle(folder, library)
+      bundles.set(library, bundled)
+      return bundled
+    },
     client: join(folder, "src/clients/main.js"),
     folder,
     remove: () => rmSync(folder, { recursive: true, force: true })
   }
+}
+
+const bundle = async (folder: string, library: Library): Promise<string> => {
+  const input = join(folder, `src/servers/bundled-${library}.js`)
+  const file = join(folder, `${library}.js`)
+  writeFileSync(input, `import { serve } from "./${library}.js"\nimport { run } from "./run.js"\nawait run(serve)\n`)
+  const { build } = await import("rolldown")
+  await build({
+    input,
+    platform: "node",
+    logLevel: "warn",
+    output: { file, format: "esm", minify: true, codeSplitting: false }
+  })
+  return file
 }
 
 /** Links to the dependencies, so that each keeps its own. */
