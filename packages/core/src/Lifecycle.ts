@@ -309,9 +309,7 @@ const withGap = <E, R>(
       yield* Effect.addFinalizer(() =>
         Effect.suspend(() => {
           const left = began + millis - monotonicMillis(clock)
-          return left <= 0
-            ? Effect.void
-            : Effect.raceAllFirst([Effect.sleep(Duration.millis(left)), escalated, budgetSpent])
+          return Effect.raceAllFirst([Effect.sleep(Duration.millis(left)), escalated, budgetSpent])
         })
       )
     }))
@@ -440,7 +438,7 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
   }
 
   const sleepUntil = (deadline: number): Effect.Effect<void> =>
-    Effect.suspend(() => deadline <= now() ? Effect.void : Effect.sleep(Duration.millis(deadline - now())))
+    Effect.suspend(() => Effect.sleep(Duration.millis(deadline - now())))
 
   /** Waits until no member has admitted anything for the quiet period. */
   const quiet = (quietMillis: number, since: number): Effect.Effect<void> =>
@@ -508,8 +506,8 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
     const startedAt = clock.currentTimeMillisUnsafe()
     const start = now()
     const wasReady = yield* SubscriptionRef.modify(phase, (phase) => {
-      // A layer that failed to build has stopped what it had made; that time counts.
-      if (serving.pollUnsafe() === undefined) budget.hold()
+      // What has stopped on its own until now, while the process started, takes nothing from it.
+      budget.hold()
       budget.begin()
       return [phase === "Ready", "Announced" as const]
     })
@@ -533,7 +531,7 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
     yield* SubscriptionRef.set(phase, "Stopped")
     if (options.onReport !== undefined) {
       const onReport = reported("onReport", Effect.suspend(() => options.onReport!(report)))
-      const fiber = yield* Effect.forkDetach(onReport, { startImmediately: true })
+      const fiber = yield* Effect.forkDetach(onReport)
       yield* Effect.raceFirst(Fiber.await(fiber), sleepUntil(Math.max(start + budgetMillis, end + reportMillis)))
       fiber.interruptUnsafe()
     }

@@ -58,7 +58,7 @@ export const make = (
     }
 
     const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
-      const entry = inFlight.kind(request.method ?? "request").admit()
+      const entry = inFlight.kind(request.method!).admit()
       if (isDraining) closeAfter(response)
       if (entry === undefined) return unavailable(response)
       open.add(response)
@@ -94,10 +94,9 @@ export const make = (
       inFlight,
       drain: Effect.callback((resume) => {
         isDraining = true
-        // The error of a server that does not listen: then there is nothing to wait for.
+        // It closes what is idle. The error of a server that does not listen: then there is nothing to wait for.
         server.close(() => resume(Effect.void))
         for (const response of open) closeAfter(response)
-        server.closeIdleConnections()
       }),
       destroy() {
         for (const socket of sockets) socket.destroy()

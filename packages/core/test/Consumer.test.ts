@@ -2,12 +2,17 @@ import { assert, it } from "@effect/vitest"
 import * as Consumer from "@lastcall/core/Consumer"
 import * as GracefulStop from "@lastcall/core/GracefulStop"
 import * as Lifecycle from "@lastcall/core/Lifecycle"
+import * as StopEvent from "@lastcall/core/StopEvent"
+import { StopPolicyError } from "@lastcall/core/StopPolicy"
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Queue from "effect/Queue"
+import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 
@@ -111,13 +116,79 @@ it.effect("a loop whose queue fails asks the lifecycle to stop, with its cause",
     assert.deepStrictEqual(stops, ["other"])
   }))
 
+/** The warnings and errors that are logged meanwhile. */
+const logsOf = <A, E, R>(effect: Effect.Effect<A, E, R>, logs: Array<string>) => {
+  const logger = Logger.make<unknown, void>(({ cause, logLevel, message }) => {
+    logs.push(`${logLevel}: ${String(message)}: ${String(Cause.squash(cause))}`)
+  })
+  return effect.pipe(
+    Effect.provide(Logger.layer([logger])),
+    Effect.provideService(StopEvent.Sink, () => Effect.void),
+    Effect.provideService(References.MinimumLogLevel, "Warn")
+  )
+}
+
+it.effect("a message that is not handled is logged with its cause, unless a force interrupted it", () =>
+  Effect.gen(function*() {
+    const logs: Array<string> = []
+    const queue = yield* Queue.unbounded<Effect.Effect<void, string>>()
+    const third = yield* Deferred.make<void>()
+    yield* Queue.offerAll(queue, [
+      Effect.fail("no"),
+      Effect.void,
+      Effect.andThen(Deferred.succeed(third, undefined), Effect.never)
+    ])
+    const counts = yield* logsOf(
+      Effect.gen(function*() {
+        const stop = yield* Consumer.make({ name: "orders", take: Queue.take(queue), handle: (work) => work })
+        yield* Deferred.await(third)
+        yield* stop.escalate
+        const { counts } = yield* stop.stop
+        yield* TestClock.adjust(1)
+        return counts
+      }),
+      logs
+    )
+    assert.deepInclude(counts, { admitted: 3, failed: 1, succeeded: 1, interrupted: 1 })
+    assert.deepStrictEqual(logs, ["Error: orders: a message was not handled: no"])
+  }))
+
+it.effect("a loop whose queue fails is logged with its cause; one that a drain ends is not, and fails nothing", () =>
+  Effect.gen(function*() {
+    const logs: Array<string> = []
+    const launch = (take: (lifecycle: Lifecycle.Lifecycle) => Effect.Effect<never, string>) =>
+      logsOf(
+        Effect.exit(Lifecycle.launch(Layer.effectDiscard(Effect.flatMap(
+          Lifecycle.Lifecycle,
+          (lifecycle) => Consumer.make({ name: "orders", take: take(lifecycle), handle: () => Effect.void })
+        )))),
+        logs
+      )
+    assert.isTrue(Exit.isSuccess(yield* launch(({ stop }) => Effect.andThen(stop, Effect.never))))
+    assert.deepStrictEqual(logs, [])
+    yield* launch(() => Effect.fail("the broker has gone"))
+    assert.deepStrictEqual(logs, ["Error: orders: the loop ended: the broker has gone"])
+  }))
+
 it.effect("options that make no sense are refused before anything is taken", () =>
   Effect.gen(function*() {
     let taken = 0
     const take = Effect.sync(() => taken++)
-    for (const options of [{ concurrency: 0 }, { concurrency: Number.NaN }, { stop: { grace: -1 } }]) {
+    const nonsense = [
+      { option: "concurrency", concurrency: 0 },
+      { option: "concurrency", concurrency: -1 },
+      { option: "concurrency", concurrency: 1.5 },
+      { option: "concurrency", concurrency: Number.NaN },
+      { option: "concurrency", concurrency: Number.POSITIVE_INFINITY },
+      { option: "grace", stop: { grace: -1 } }
+    ]
+    for (const { option, ...options } of nonsense) {
       const exit = yield* Effect.exit(Consumer.make({ name: "orders", take, handle: () => Effect.void, ...options }))
-      assert.isTrue(Exit.isFailure(exit) && Exit.hasDies(exit))
+      const defect = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
+      assert.instanceOf(defect, StopPolicyError)
+      assert.strictEqual(defect.option, option)
+      assert.notInclude(defect.message, "undefined")
     }
+    yield* TestClock.adjust(0)
     assert.strictEqual(taken, 0)
   }))

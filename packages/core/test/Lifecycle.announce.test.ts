@@ -79,6 +79,19 @@ it.effect("57: new work to any resource extends the quiet period", () =>
     assert.strictEqual(drainedAt(lines), 2_700 + 1_000)
   }))
 
+it.effect("57: a resource that does not count its work does not extend the quiet period", () =>
+  Effect.gen(function*() {
+    const { launch, lines, resource } = yield* Program.make
+    const inFlight = yield* InFlight.make
+    const app = Layer.provide(resource("api", { inFlight }), resource("admin"))
+    const { end, fiber } = yield* launch(app, { drainDelay: "10 seconds", quietPeriod: "1 second" })
+    fiber.interruptUnsafe()
+    yield* TestClock.adjust("500 millis")
+    yield* InFlight.run(inFlight, "work", Effect.void)
+    yield* end
+    assert.strictEqual(drainedAt(lines), 1_500)
+  }))
+
 it.effect("57: traffic that never ends extends the drain delay no further than its cap", () =>
   Effect.gen(function*() {
     const { launch, lines, resource } = yield* Program.make
@@ -105,6 +118,18 @@ it.effect("an escalation ends the drain delay", () =>
     yield* lifecycle.escalate
     yield* end
     assert.strictEqual(drainedAt(lines), 1_000)
+  }))
+
+it.effect("the end is announced to all before anything drains, however much someone is in a hurry", () =>
+  Effect.gen(function*() {
+    const { launch, lines, resource } = yield* Program.make
+    const { interrupt, lifecycle } = yield* launch(
+      Lifecycle.sequence([resource("a"), resource("b"), resource("c")]),
+      { budget: 0, drainDelay: "1 minute" }
+    )
+    yield* lifecycle.escalate
+    yield* interrupt
+    assert.deepStrictEqual(lines.slice(0, 3), ["0 c announces", "0 b announces", "0 a announces"])
   }))
 
 it.effect("a process that was never ready does not wait for the drain delay", () =>
@@ -147,6 +172,22 @@ it.effect("a drain delay longer than the budget is cut, and keeps the reserve ba
     })
     yield* interrupt
     assert.deepStrictEqual({ ...report().durations }, { drainDelay: 4_000, closing: 0, total: 4_000 })
+  }))
+
+it.effect("a resource that is made while the process is ready serves until that is to stop", () =>
+  Effect.gen(function*() {
+    const { launch, lines, resource } = yield* Program.make
+    const later = Layer.effectDiscard(Effect.gen(function*() {
+      const scope = yield* Effect.scope
+      yield* Effect.forkScoped(
+        Effect.andThen(Effect.sleep("1 second"), Layer.buildWithScope(resource("later"), scope))
+      )
+    }))
+    const { interrupt } = yield* launch(Layer.provide(resource("api"), later))
+    yield* TestClock.adjust("2 seconds")
+    assert.deepStrictEqual(lines, ["1000 later serves"])
+    yield* interrupt
+    assert.deepStrictEqual(lines.slice(1, 3), ["2000 api announces", "2000 later announces"])
   }))
 
 it.effect("a resource that is made while the process stops is told at once, and stops with the others", () =>

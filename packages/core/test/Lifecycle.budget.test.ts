@@ -176,3 +176,18 @@ it.effect("what stopped on its own while the process started takes nothing from 
     assert.strictEqual(report().outcome, "graceful")
     assert.strictEqual(report().durations.total, 3_000)
   }))
+
+it.effect("what stopped on its own while the process started takes nothing from the budget of a warm-up that fails", () =>
+  Effect.gen(function*() {
+    const { launch, resource } = yield* Program.make
+    const { end, report } = yield* launch(resource("api", { drain: Effect.sleep("3 seconds") }), {
+      budget: "10 seconds",
+      warmUp: stopsAlone({ name: "migration" }, { grace: 0 }).pipe(
+        Effect.andThen(Effect.sleep("9 seconds")),
+        Effect.andThen(Effect.die("cold"))
+      )
+    })
+    yield* end
+    assert.strictEqual(report().outcome, "graceful")
+    assert.strictEqual(report().durations.total, 3_000)
+  }))

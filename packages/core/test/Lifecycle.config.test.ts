@@ -4,7 +4,7 @@ import * as LifecycleConfig from "@lastcall/core/LifecycleConfig"
 import { StopPolicyError } from "@lastcall/core/StopPolicy"
 import type { ProcessReport } from "@lastcall/core/StopReport"
 import * as Cause from "effect/Cause"
-import type * as Config from "effect/Config"
+import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -13,6 +13,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Runtime from "effect/Runtime"
 import * as TestClock from "effect/testing/TestClock"
+import * as Program from "./program.ts"
 
 const read = (env: Record<string, string>) =>
   Effect.provide(LifecycleConfig.config, ConfigProvider.layer(ConfigProvider.fromEnv({ env })))
@@ -50,7 +51,9 @@ const bad = keys.flatMap((key) =>
   ["soon", "-1 second", "NaN"].map((value): [string, string] => [`LASTCALL_${key}`, value])
 )
 
-it.effect.each([...bad, ["LASTCALL_BUDGET", "Infinity"], ["LASTCALL_FORCE_TIMEOUT", "Infinity"]])(
+const endless = keys.filter((key) => key !== "GRACE").map((key): [string, string] => [`LASTCALL_${key}`, "Infinity"])
+
+it.effect.each([...bad, ...endless])(
   "%s=%j is rejected, and the error names the key",
   ([key, value]) =>
     Effect.gen(function*() {
@@ -83,6 +86,17 @@ it.effect("launch launches with the options of the config", () =>
     ))
     yield* TestClock.adjust("1 minute")
     assert.strictEqual((yield* Fiber.join(process)).durations.drainDelay, 3_000)
+  }))
+
+it.effect("launch launches with the options of a config of the program's own", () =>
+  Effect.gen(function*() {
+    const stops = Layer.effectDiscard(Effect.flatMap(Lifecycle.Lifecycle, (lifecycle) => lifecycle.stop))
+    const own = Config.succeed({ drainDelay: "3 seconds" } as const)
+    for (const launched of [stops.pipe(LifecycleConfig.launch(own)), LifecycleConfig.launch(stops, own)]) {
+      const process = yield* Effect.forkChild(launched)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual((yield* Fiber.join(process)).durations.drainDelay, 3_000)
+    }
   }))
 
 const nonsense: ReadonlyArray<[keyof Lifecycle.Options, Duration.Input]> = [
@@ -144,3 +158,16 @@ it.each<[string, Exit.Exit<unknown, unknown>, ProcessReport | undefined, number]
 ])("exit code: %s", (_, exit, report, code) => {
   assert.strictEqual(Lifecycle.exitCode(exit, report), code)
 })
+
+it.effect("teardown exits with the code of the latest launch, which is Effect's own until that has its report", () =>
+  Effect.gen(function*() {
+    const { launch, resource } = yield* Program.make
+    const codes: Array<number> = []
+    const exits = (exit: Exit.Exit<unknown, unknown>) => Lifecycle.teardown(exit, (code) => codes.push(code))
+    const forced = yield* launch(resource("forced", { ...Program.stuck, grace: 0, forceTimeout: 0 }))
+    exits(yield* forced.interrupt)
+    const graceful = yield* launch(resource("graceful"))
+    exits(interrupted)
+    exits(yield* graceful.interrupt)
+    assert.deepStrictEqual(codes, [Lifecycle.forcedExitCode, 130, 0])
+  }))

@@ -69,6 +69,32 @@ it.effect("51: a finalizer that dies is logged, hides no other, and the exit is 
     assert.strictEqual(Lifecycle.exitCode(exit, undefined), 1)
   }))
 
+it.effect.each([["while it is ready", Effect.void], ["while it starts", Effect.never]] as const)(
+  "a process that stops well %s logs no warning",
+  ([, build]) =>
+    Effect.gen(function*() {
+      const { resource } = yield* Program.make
+      const logs: Array<string> = []
+      const app = Layer.provide(resource("a", { build }), resource("b"))
+      const fiber = yield* Effect.forkDetach(logsOf(Lifecycle.launch(app), logs), { startImmediately: true })
+      fiber.interruptUnsafe()
+      yield* TestClock.adjust("1 second")
+      assert.isTrue(Exit.hasInterrupts(fiber.pollUnsafe()!))
+      assert.deepStrictEqual(logs, [])
+    })
+)
+
+it.effect("a layer that fails to build is not logged as a finalizer that failed", () =>
+  Effect.gen(function*() {
+    const { resource } = yield* Program.make
+    const logs: Array<string> = []
+    const app = Layer.provide(Layer.effectDiscard(Effect.fail("no port" as const)), resource("a"))
+    const fiber = yield* Effect.forkDetach(logsOf(Lifecycle.launch(app), logs), { startImmediately: true })
+    yield* TestClock.adjust("1 second")
+    assert.deepStrictEqual(fiber.pollUnsafe(), Exit.fail("no port" as const))
+    assert.deepStrictEqual(logs, [])
+  }))
+
 it.effect("51: a drain that dies is logged, the others stop, and the stop counts as forced", () =>
   Effect.gen(function*() {
     const { lines, resource } = yield* Program.make
@@ -160,7 +186,8 @@ it.effect("building that cannot be interrupted holds the stop no longer than the
     const { launch, lines, resource } = yield* Program.make
     const app = Lifecycle.sequence([resource("deaf", { build: Program.deafForEver }), resource("b", Program.stuck)])
     const { interrupt, report } = yield* launch(app, { budget: "7 seconds" })
-    assert.isTrue(Exit.hasInterrupts(yield* interrupt))
+    const exit = yield* interrupt
+    assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
     assert.strictEqual(report().durations.total, 7_000)
     assert.strictEqual(lines.at(-1), "7000 b released")
   }))

@@ -85,6 +85,7 @@ it.effect("outside of launch a lifecycle is ready for ever, and asking it for an
     yield* lifecycle.stop
     yield* lifecycle.escalate
     yield* lifecycle.failCause(Cause.die("no"))
+    yield* Effect.scoped(lifecycle.onEvent(() => Effect.die("there is none")))
     assert.strictEqual(lifecycle.phase(), "Ready")
     assert.deepStrictEqual(lifecycle.members(), [])
     assert.deepStrictEqual(yield* Stream.runCollect(Stream.take(lifecycle.changes, 1)), ["Ready"])
@@ -129,7 +130,7 @@ it.effect("39, 60: an escalation forces all that drains, and all that is still t
     const { end, fiber, lifecycle, report } = yield* launch(app)
     fiber.interruptUnsafe()
     yield* TestClock.adjust("2 seconds")
-    yield* lifecycle.escalate
+    assert.isUndefined(yield* lifecycle.escalate)
     yield* end
     assert.deepStrictEqual(report().resources.map(({ forcedBy }) => forcedBy), [
       "escalation",

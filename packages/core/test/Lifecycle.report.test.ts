@@ -1,15 +1,21 @@
 import { assert, it } from "@effect/vitest"
+import * as GracefulStop from "@lastcall/core/GracefulStop"
 import * as InFlight from "@lastcall/core/InFlight"
 import * as Lifecycle from "@lastcall/core/Lifecycle"
 import type { StopEvent } from "@lastcall/core/StopEvent"
 import { Sink } from "@lastcall/core/StopEvent"
 import { renderProcess } from "@lastcall/core/StopReport"
 import * as StopSchema from "@lastcall/core/StopSchema"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as References from "effect/References"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import * as Tracer from "effect/Tracer"
 import * as Program from "./program.ts"
 
 /** One that ends, one that is forced, one that ends: stopped after 1 s, 2.5 s and 3.5 s. */
@@ -162,6 +168,21 @@ it.effect.each(badListeners)(
     })
 )
 
+it.effect("a listener has heard an event before what comes next happens", () =>
+  Effect.gen(function*() {
+    const { launch, resource } = yield* Program.make
+    const heard: Array<string> = []
+    let before: ReadonlyArray<string> = []
+    const announce = Effect.sync(() => {
+      before = heard.slice()
+    })
+    const { interrupt } = yield* launch(resource("api", { announce }), {
+      onEvent: ({ _tag }) => Effect.sync(() => heard.push(_tag))
+    })
+    yield* interrupt
+    assert.deepStrictEqual(before, ["Announced"])
+  }))
+
 it.effect("a listener hears events until its scope closes", () =>
   Effect.gen(function*() {
     const { launch, resource } = yield* Program.make
@@ -208,3 +229,76 @@ it.effect.each(badReports)(
       assert.lengthOf(report().resources, 3)
     })
 )
+
+it.effect("a listener of events or of the report that fails is logged, one that is interrupted is not", () =>
+  Effect.gen(function*() {
+    const { resource } = yield* Program.make
+    const logs: Array<string> = []
+    const logger = Logger.make<unknown, void>(({ cause, logLevel, message }) => {
+      logs.push(`${logLevel}: ${String(message)}: ${String(Cause.squash(cause))}`)
+    })
+    const launch = (listener: Effect.Effect<unknown>) =>
+      Effect.gen(function*() {
+        const fiber = yield* Effect.forkChild(
+          Lifecycle.launch(resource("api"), { onEvent: () => listener, onReport: () => listener })
+        )
+        yield* TestClock.adjust(0)
+        fiber.interruptUnsafe()
+        yield* TestClock.adjust("1 second")
+        assert.isDefined(fiber.pollUnsafe())
+      }).pipe(
+        Effect.provide(Logger.layer([logger])),
+        Effect.provideService(References.MinimumLogLevel, "Warn")
+      )
+    yield* launch(Effect.interrupt)
+    assert.deepStrictEqual(logs, [])
+    yield* launch(Effect.die("no listener"))
+    assert.deepStrictEqual(logs, [
+      ...Array.from({ length: 3 }, () => "Error: a listener of events failed: no listener"),
+      "Error: onReport failed: no listener"
+    ])
+  }))
+
+it.effect("an onReport that takes too long is interrupted", () =>
+  Effect.gen(function*() {
+    const { launch, lines, resource, say } = yield* Program.make
+    const onReport = () => Effect.onInterrupt(Effect.never, () => say("onReport interrupted"))
+    const { interrupt } = yield* launch(resource("api"), { onReport, budget: "3 seconds" })
+    yield* interrupt
+    assert.strictEqual(lines.at(-1), "3000 onReport interrupted")
+  }))
+
+it.effect("a report does not change when something stops after it", () =>
+  Effect.gen(function*() {
+    const { launch } = yield* Program.make
+    let late: GracefulStop.GracefulStop | undefined
+    const app = Layer.effectDiscard(
+      Effect.map(GracefulStop.makeUnscoped({ name: "late" }), (stop) => {
+        late = stop
+      })
+    )
+    const { interrupt, report } = yield* launch(app)
+    yield* interrupt
+    yield* Program.quietly(late!.stop)
+    assert.deepStrictEqual(report().resources, [])
+  }))
+
+it.effect("a resource whose stop dies has no report; the others do, and launch fails with its cause", () =>
+  Effect.gen(function*() {
+    const { launch, resource } = yield* Program.make
+    const broken = Tracer.make({
+      span() {
+        throw new Error("no span")
+      }
+    })
+    const app = Lifecycle.sequence([
+      resource("a"),
+      Layer.provide(resource("broken"), Layer.succeed(Tracer.Tracer, broken)),
+      resource("b")
+    ])
+    const { interrupt, lifecycle, report } = yield* launch(app)
+    const exit = yield* interrupt
+    assert.deepStrictEqual(report().resources.map(({ name }) => name), ["a", "b"])
+    assert.strictEqual(lifecycle.phase(), "Stopped")
+    assert.include(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "", "no span")
+  }))

@@ -97,3 +97,34 @@ it.effect("the span of the stop ends though something that was made never stops"
     yield* interrupt
     assert.include(spansOf(lines), "0 span stop Success")
   }))
+
+it.effect("what stops on its own while the process starts has a span of its own", () =>
+  Effect.gen(function*() {
+    const { launch, lines, resource, say } = yield* Program.make
+    const migration = Layer.effectDiscard(
+      Effect.andThen(Effect.sleep("1 second"), Effect.scoped(GracefulStop.make({ name: "migration" })))
+    )
+    const app = Lifecycle.sequence([migration, resource("a")])
+    const { interrupt } = yield* launch(Layer.provide(app, exporting(lines, say)))
+    yield* TestClock.adjust("2 seconds")
+    yield* interrupt
+    assert.deepStrictEqual(spansOf(lines), [
+      "1000 span stop migration Success",
+      "2000 span stop a of stop Success",
+      "2000 span stop Success",
+      "2000 exporter released, 0 spans open"
+    ])
+  }))
+
+it.effect("the span of the stop is no part of a span in which a resource was made", () =>
+  Effect.gen(function*() {
+    const { launch, lines, say } = yield* Program.make
+    const app = Layer.effectDiscard(Effect.withSpan(GracefulStop.make({ name: "a" }), "start"))
+    const { interrupt } = yield* launch(Layer.provide(app, exporting(lines, say)))
+    yield* interrupt
+    assert.deepStrictEqual(spansOf(lines), [
+      "0 span stop a of stop Success",
+      "0 span stop Success",
+      "0 exporter released, 0 spans open"
+    ])
+  }))

@@ -7,6 +7,7 @@ import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as http from "node:http"
 import type { AddressInfo, Socket } from "node:net"
+import * as net from "node:net"
 
 interface Answer {
   readonly status: number | undefined
@@ -78,6 +79,7 @@ it.live("a request in flight is answered during the drain, and its connection is
 it.live("a response whose headers had gone out before the drain does not hold it by its connection", () =>
   Effect.gen(function*() {
     const { close, get, graceful, pending, server } = yield* make()
+    server.keepAliveTimeout = 0
     const request = yield* Effect.forkChild(get)
     yield* until(() => pending.length === 1)
     pending[0]!.writeHead(200)
@@ -138,4 +140,119 @@ it.live("a server that does not listen stops at once", () =>
   Effect.gen(function*() {
     const stop = yield* NodeHttp.make(http.createServer(), { name: "idle" })
     assert.strictEqual((yield* stop.stop).outcome, "graceful")
+  }))
+
+/** A client that says what it is told to say. */
+const connect = Effect.fnUntraced(function*(server: net.Server) {
+  const client = net.connect((server.address() as AddressInfo).port, "127.0.0.1")
+  client.on("error", () => {})
+  yield* Effect.addFinalizer(() => Effect.sync(() => client.destroy()))
+  let received = ""
+  client.on("data", (chunk: Buffer) => {
+    received += chunk.toString()
+  })
+  return { client, received: () => received }
+})
+
+/** A server whose connections come from a listener of the program's own, also when its stop is over. */
+const unbound = Effect.gen(function*() {
+  const pending: Array<http.ServerResponse> = []
+  const server = http.createServer((_, response) => void pending.push(response))
+  const graceful = yield* NodeHttp.make(server, { name: "pages" })
+  const listener = net.createServer((socket) => server.emit("connection", socket))
+  yield* Effect.callback<void>((resume) => void listener.listen(0, "127.0.0.1", () => resume(Effect.void)))
+  yield* Effect.addFinalizer(() => Effect.sync(() => listener.close()))
+  return { ...yield* connect(listener), graceful, pending, server }
+})
+
+it.live("a request on a connection that is still in use is served during the drain, and is the last one there", () =>
+  Effect.gen(function*() {
+    const { graceful, pending, server } = yield* make()
+    const { client, received } = yield* connect(server)
+    client.write("GET /1 HTTP/1.1\r\nHost: x\r\n\r\n")
+    yield* until(() => pending.length === 1)
+    pending[0]!.setHeader("x-page", "1").flushHeaders()
+    const stopping = yield* Effect.forkChild(graceful.stop)
+    yield* until(() => !server.listening)
+    client.write("GET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
+    yield* until(() => pending.length === 2)
+    pending[1]!.setHeader("x-page", "2").end()
+    pending[0]!.end()
+    assert.deepInclude((yield* Fiber.join(stopping)).counts, { admitted: 2, succeeded: 2 })
+    yield* until(() => client.readableEnded)
+    const [, first, second] = received().split("HTTP/1.1 200 OK")
+    assert.include(first, "Connection: keep-alive")
+    assert.include(second, "Connection: close")
+  }))
+
+it.live("a request that comes when the stop is over gets 503, and whoever handles it may go on", () =>
+  Effect.gen(function*() {
+    const { client, graceful, pending, received } = yield* unbound
+    yield* graceful.stop
+    client.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    yield* until(() => client.readableEnded)
+    assert.match(received(), /^HTTP\/1.1 503 /)
+    assert.include(received(), "Connection: close")
+    assert.include(received(), "Content-Type: text/plain")
+    assert.include(received(), "the server is shutting down\n")
+    const late = pending[0]!
+    assert.isTrue(late.write("late"))
+    assert.strictEqual(late.setHeader("x-late", "1").appendHeader("x-late", "2").writeHead(200).end("late"), late)
+    late.removeHeader("x-late")
+    late.flushHeaders()
+  }))
+
+it.live("a request that was answered before it could be refused keeps its answer", () =>
+  Effect.gen(function*() {
+    const { client, graceful, received, server } = yield* unbound
+    yield* graceful.stop
+    server.prependListener("request", (_, response) => void response.writeHead(200).end("mine"))
+    client.write("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    yield* until(() => client.readableEnded)
+    assert.match(received(), /^HTTP\/1.1 200 [^]*mine/)
+  }))
+
+it.live("a request whose client hangs up counts as failed", () =>
+  Effect.gen(function*() {
+    const { client, graceful, pending } = yield* unbound
+    client.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    yield* until(() => pending.length === 1)
+    client.destroy()
+    yield* until(() => pending[0]!.closed)
+    const report = yield* graceful.stop
+    assert.deepInclude(report.counts, { admitted: 1, failed: 1 })
+    assert.strictEqual(report.outcome, "graceful")
+  }))
+
+it.live("while it serves, connections are kept alive, also those that are idle when another request ends", () =>
+  Effect.gen(function*() {
+    const { get, pending, server } = yield* make()
+    let connections = 0
+    server.on("connection", () => connections++)
+    const answer = Effect.fnUntraced(function*(expected: number) {
+      const request = yield* Effect.forkChild(get)
+      yield* until(() => pending.length === expected)
+      return request
+    })
+    const [first, second] = [yield* answer(1), yield* answer(2)]
+    pending[0]!.end("1")
+    yield* Fiber.join(first)
+    pending[1]!.end("2")
+    yield* Fiber.join(second)
+    yield* until(() => pending[1]!.closed)
+    const [third, fourth] = [yield* answer(3), yield* answer(4)]
+    pending[2]!.end("3")
+    pending[3]!.end("4")
+    assert.strictEqual((yield* Fiber.join(third)).body, "3")
+    assert.strictEqual((yield* Fiber.join(fourth)).body, "4")
+    assert.strictEqual(connections, 2)
+  }))
+
+it.live("it listens to the server until the scope closes", () =>
+  Effect.gen(function*() {
+    const server = http.createServer()
+    const count = () => [server.listenerCount("request"), server.listenerCount("connection")]
+    const before = count()
+    yield* Effect.scoped(NodeHttp.make(server, { name: "pages" }))
+    assert.deepStrictEqual(count(), before)
   }))

@@ -1,10 +1,12 @@
-import { assert, it } from "@effect/vitest"
+import { assert, it, vi } from "@effect/vitest"
 import * as Lifecycle from "@lastcall/core/Lifecycle"
 import * as NodeSignals from "@lastcall/core/NodeSignals"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Scope from "effect/Scope"
+import * as TestClock from "effect/testing/TestClock"
 import { constants } from "node:os"
 import * as Program from "./program.ts"
 
@@ -80,4 +82,29 @@ it.effect("it listens until what it is provided to has stopped", () =>
     assert.deepStrictEqual(report().resources.map(({ forcedBy }) => forcedBy), ["escalation"])
     assert.deepStrictEqual(seen, [1])
     assert.strictEqual(process.listenerCount("SIGUSR2"), 0)
+  }))
+
+it.effect("the third signal ends the process by default", () =>
+  Effect.gen(function*() {
+    const exit = vi.spyOn(process, "exit").mockImplementation(() => undefined as never)
+    yield* Effect.addFinalizer(() => Effect.sync(() => exit.mockRestore()))
+    yield* NodeSignals.listen({ signals: ["SIGUSR2"] })
+    for (let i = 0; i < 3; i++) yield* emit("SIGUSR2")
+    assert.deepStrictEqual(exit.mock.calls, [[128 + constants.signals.SIGUSR2]])
+  }).pipe(Program.quietly))
+
+it.effect("the first signal is logged, and the second as a warning", () =>
+  Effect.gen(function*() {
+    const logs: Array<string> = []
+    const logger = Logger.make<unknown, void>(({ logLevel, message }) => {
+      logs.push(`${logLevel}: ${String(message)}`)
+    })
+    yield* Effect.gen(function*() {
+      yield* NodeSignals.listen({ signals, exit: () => {} })
+      yield* emit("SIGHUP")
+      yield* emit("SIGUSR2")
+      yield* emit("SIGUSR2")
+    }).pipe(Effect.provide(Logger.layer([logger])))
+    yield* TestClock.adjust(0)
+    assert.deepStrictEqual(logs, ["Info: SIGHUP: stopping", "Warn: SIGUSR2 again: forcing the stop"])
   }))

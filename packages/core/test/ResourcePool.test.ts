@@ -1,6 +1,8 @@
 import { assert, it } from "@effect/vitest"
 import * as InFlight from "@lastcall/core/InFlight"
 import * as ResourcePool from "@lastcall/core/ResourcePool"
+import { StopPolicyError } from "@lastcall/core/StopPolicy"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -73,16 +75,82 @@ it.effect("a member that is lent for too long is taken back by force before it i
 it.effect("a use that is abandoned does not hold the scope, and its member is released when it has ended", () =>
   Effect.gen(function*() {
     const { close, pool, released } = yield* make
+    let lent: number | undefined
     const use = yield* Effect.forkChild(
-      pool.use(() => Effect.uninterruptible(Effect.sleep("1 minute"))),
+      pool.use((member) => {
+        lent = member
+        return Effect.uninterruptible(Effect.sleep("1 minute"))
+      }),
       { startImmediately: true }
     )
     const closing = yield* close
+    let early: ReadonlyArray<number> = []
+    closing.addObserver(() => {
+      early = released.slice()
+    })
     yield* TestClock.adjust("30 seconds")
     yield* Fiber.join(closing)
     assert.strictEqual((yield* pool.stop.stop).abandoned.length, 1)
-    const early = released.length
+    assert.deepStrictEqual(early, [1, 2].filter((member) => member !== lent), "what is not lent is released at once")
     yield* TestClock.adjust("1 minute")
     yield* Fiber.await(use)
-    assert.isBelow(early, released.length)
+    assert.deepStrictEqual(released.toSorted(), [1, 2])
+  }))
+
+it.effect("the scope of a pool closes when its members are released, and not before", () =>
+  Effect.gen(function*() {
+    const scope = yield* Scope.make()
+    const pool = yield* Scope.provide(
+      ResourcePool.make({
+        name: "database",
+        size: 1,
+        acquire: Effect.acquireRelease(Effect.void, () => Effect.sleep("1 second"))
+      }),
+      scope
+    )
+    yield* pool.use(() => Effect.void)
+    const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+    yield* TestClock.adjust("999 millis")
+    assert.isUndefined(closing.pollUnsafe())
+    yield* TestClock.adjust("1 millis")
+    assert.isDefined(closing.pollUnsafe())
+  }))
+
+it.effect("a pool with a policy that makes no sense is a defect, and leaves no members", () =>
+  Effect.gen(function*() {
+    let held = 0
+    const exit = yield* Effect.exit(Effect.scoped(ResourcePool.make({
+      name: "database",
+      size: 2,
+      acquire: Effect.acquireRelease(Effect.sync(() => held++), () => Effect.sync(() => held--)),
+      stop: { grace: -1 }
+    })))
+    assert.isTrue(Exit.isFailure(exit))
+    const defects = Exit.isFailure(exit) ? exit.cause.reasons.filter(Cause.isDieReason).map(({ defect }) => defect) : []
+    assert.lengthOf(defects, 1)
+    assert.instanceOf(defects[0], StopPolicyError)
+    assert.strictEqual(held, 0)
+  }))
+
+it.effect("where finalizers run in parallel, the members are released when the pool has stopped all the same", () =>
+  Effect.gen(function*() {
+    const scope = yield* Scope.make("parallel")
+    let released = 0
+    const pool = yield* Scope.provide(
+      ResourcePool.make({
+        name: "database",
+        size: 2,
+        acquire: Effect.acquireRelease(Effect.void, () => Effect.sync(() => released++))
+      }),
+      scope
+    )
+    const seen: Array<number> = []
+    yield* Effect.forkChild(
+      pool.use(() => Effect.andThen(Effect.sleep("1 second"), Effect.sync(() => seen.push(released)))),
+      { startImmediately: true }
+    )
+    const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+    yield* TestClock.adjust("1 second")
+    yield* Fiber.join(closing)
+    assert.deepStrictEqual([seen, released], [[0], 2])
   }))

@@ -1,5 +1,5 @@
 import { assert, it } from "@effect/vitest"
-import { render, type StopReport } from "@lastcall/core/StopReport"
+import { render, renderProcess, type StopReport } from "@lastcall/core/StopReport"
 import * as StopSchema from "@lastcall/core/StopSchema"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -59,3 +59,26 @@ it.effect.each([graceful, forced])("a $outcome report goes through JSON and back
     const decoded = yield* Schema.decodeUnknownEffect(codec)(JSON.parse(json))
     assert.deepStrictEqual(decoded, report)
   }))
+
+it.each<[string, Partial<StopReport>]>([
+  ["api stopped gracefully in 1s 200ms: 0 admitted", { counts }],
+  ["api stopped gracefully in 1s 200ms: 1 admitted, 1 refused", { counts: { ...counts, admitted: 1, refused: 1 } }],
+  ["api stopped gracefully in 1s 200ms: 1 admitted, 1 handler abandoned: 1 x upload (1s)", {
+    counts: { ...counts, admitted: 1, abandoned: 1 },
+    abandoned: [{ kind: "upload", ageMillis: 1000 }]
+  }],
+  ["api stopped gracefully in 1s 200ms: 0 admitted, blocked by 2 x upload (oldest 3s)", {
+    counts,
+    blockers: [{ kind: "upload", ageMillis: 1000 }, { kind: "upload", ageMillis: 3000 }]
+  }]
+])("it reads: %s", (line, part) => {
+  assert.strictEqual(render({ ...graceful, ...part }), line)
+})
+
+it("a report of a process that stopped well reads as one", () => {
+  const durations = { drainDelay: 1000, closing: 500, total: 1500 }
+  assert.strictEqual(
+    renderProcess({ outcome: "graceful", startedAt: 0, durations, resources: [] }),
+    "stopped gracefully in 1s 500ms"
+  )
+})

@@ -76,7 +76,8 @@ const pass = async (copy: string, options: Pass): Promise<ReadonlyArray<Mutant.M
     env: { ...process.env, LASTCALL_MUTATION: JSON.stringify({ source, tests, except }) }
   })
   const end = () => process.kill(-child.pid!, "SIGKILL")
-  process.once("exit", end)
+  // Before the copy is removed.
+  process.prependOnceListener("exit", end)
   const [code] = await once(child, "exit") as [number | null]
   process.off("exit", end)
   if (code !== 0) throw new Error(`Stryker ended with ${code}: the tests may fail without any mutant`)
