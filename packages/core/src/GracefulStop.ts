@@ -414,16 +414,31 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
       return report
     })
 
-    const inSpan = (self: Effect.Effect<StopReport>): Effect.Effect<StopReport> =>
-      Effect.withSpan(
+    /** A tracer that throws is told, and neither holds the stop nor takes its report. */
+    const inSpan = (self: Effect.Effect<StopReport>): Effect.Effect<StopReport> => {
+      let hasBegun = false
+      let report: StopReport | undefined
+      const spanned = Effect.withSpan(
         Effect.tap(
-          self,
-          ({ counts, forcedBy, outcome }) =>
-            Effect.annotateCurrentSpan({ outcome, ...(forcedBy === undefined ? {} : { forcedBy }), ...counts })
+          Effect.suspend(() => {
+            hasBegun = true
+            return self
+          }),
+          (made) => {
+            report = made
+            const { counts, forcedBy, outcome } = made
+            return Effect.annotateCurrentSpan({ outcome, ...(forcedBy === undefined ? {} : { forcedBy }), ...counts })
+          }
         ),
         `stop ${name}`,
         { parent: registry?.parentSpan(context) }
       )
+      return Effect.catchCause(spanned, (cause) => {
+        if (!hasBegun) return Effect.andThen(failed("span", cause), self)
+        if (report === undefined) return Effect.failCause(cause)
+        return Effect.as(tell({ _tag: "StepFailed", resource: name, step: "span", cause: Cause.pretty(cause) }), report)
+      })
+    }
 
     const runOnce = Effect.suspend(() => {
       if (started) return Effect.void

@@ -2,6 +2,7 @@ import { assert, it } from "@effect/vitest"
 import * as GracefulStop from "@lastcall/core/GracefulStop"
 import * as InFlight from "@lastcall/core/InFlight"
 import * as StopBudget from "@lastcall/core/StopBudget"
+import * as StopEvent from "@lastcall/core/StopEvent"
 import type { StopPolicyError } from "@lastcall/core/StopPolicy"
 import type { StopReport } from "@lastcall/core/StopReport"
 import { drive } from "@lastcall/testing/VirtualTime"
@@ -471,6 +472,34 @@ it.effect("a stop is a span with its outcome, why it was forced, and the counts"
       ["stop api", { outcome: "forced", forcedBy: "grace", ...none, admitted: 1, interrupted: 1 }]
     ])
   }))
+
+it.effect.each(["is made", "gets its attributes", "ends"])(
+  "a tracer that throws when the span of a stop %s neither holds the stop nor takes its report",
+  (when) =>
+    Effect.gen(function*() {
+      const broken = (): never => {
+        throw new Error("the exporter is broken")
+      }
+      const tracer = Tracer.make({
+        span(options) {
+          if (when === "is made") return broken()
+          const span = new Tracer.NativeSpan(options)
+          if (when === "ends") span.end = broken
+          else span.attribute = broken
+          return span
+        }
+      })
+      const events: Array<StopEvent.StopEvent> = []
+      const { inFlight } = yield* working(Effect.never)
+      const report = yield* run({ inFlight }, { grace: "1 second" }).pipe(
+        Effect.provideService(StopEvent.Sink, (event) => Effect.sync(() => void events.push(event))),
+        Effect.provideService(Tracer.Tracer, tracer)
+      )
+      assert.deepStrictEqual([report.outcome, report.counts.interrupted], ["forced", 1])
+      assert.deepStrictEqual(events.flatMap((event) => event._tag === "StepFailed" ? [event.step] : []), ["span"])
+      assert.strictEqual(report.failures.length, when === "is made" ? 1 : 0)
+    })
+)
 
 it.effect("work that cannot be interrupted is bounded by the force timeout, named as abandoned, and logged", () =>
   Effect.gen(function*() {

@@ -7,6 +7,7 @@ import { Sink } from "@lastcall/core/StopEvent"
 import { renderProcess } from "@lastcall/core/StopReport"
 import * as StopSchema from "@lastcall/core/StopSchema"
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -283,7 +284,7 @@ it.effect("a report does not change when something stops after it", () =>
     assert.deepStrictEqual(report().resources, [])
   }))
 
-it.effect("a resource whose stop dies has no report; the others do, and launch fails with its cause", () =>
+it.effect("a resource whose tracer throws stops like the others, and its report says so", () =>
   Effect.gen(function*() {
     const { launch, resource } = yield* Program.make
     const broken = Tracer.make({
@@ -296,9 +297,37 @@ it.effect("a resource whose stop dies has no report; the others do, and launch f
       Layer.provide(resource("broken"), Layer.succeed(Tracer.Tracer, broken)),
       resource("b")
     ])
+    const { interrupt, report } = yield* launch(app)
+    yield* interrupt
+    assert.deepStrictEqual(report().resources.map(({ failures, name }) => [name, failures.length]), [
+      ["a", 0],
+      ["broken", 1],
+      ["b", 0]
+    ])
+  }))
+
+it.effect("a resource whose stop dies has no report; the others do, and launch fails with its cause", () =>
+  Effect.gen(function*() {
+    const { launch, resource } = yield* Program.make
+    const clock = yield* Clock.Clock
+    let isBroken = false
+    const broken: Clock.Clock = Object.create(clock, {
+      monotonicTimeNanosUnsafe: {
+        value() {
+          if (isBroken) throw new Error("no time")
+          return clock.monotonicTimeNanosUnsafe()
+        }
+      }
+    })
+    const app = Lifecycle.sequence([
+      resource("a"),
+      Layer.provide(resource("broken"), Layer.succeed(Clock.Clock, broken)),
+      resource("b")
+    ])
     const { interrupt, lifecycle, report } = yield* launch(app)
+    isBroken = true
     const exit = yield* interrupt
     assert.deepStrictEqual(report().resources.map(({ name }) => name), ["a", "b"])
     assert.strictEqual(lifecycle.phase(), "Stopped")
-    assert.include(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "", "no span")
+    assert.include(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "", "no time")
   }))
