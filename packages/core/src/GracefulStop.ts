@@ -418,20 +418,22 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
     const inSpan = (self: Effect.Effect<StopReport>): Effect.Effect<StopReport> => {
       let hasBegun = false
       let report: StopReport | undefined
-      const spanned = Effect.withSpan(
-        Effect.tap(
-          Effect.suspend(() => {
-            hasBegun = true
-            return self
-          }),
-          (made) => {
-            report = made
-            const { counts, forcedBy, outcome } = made
-            return Effect.annotateCurrentSpan({ outcome, ...(forcedBy === undefined ? {} : { forcedBy }), ...counts })
-          }
-        ),
-        `stop ${name}`,
-        { parent: registry?.parentSpan(context) }
+      const spanned = Effect.suspend(() =>
+        Effect.withSpan(
+          Effect.tap(
+            Effect.suspend(() => {
+              hasBegun = true
+              return self
+            }),
+            (made) => {
+              report = made
+              const { counts, forcedBy, outcome } = made
+              return Effect.annotateCurrentSpan({ outcome, ...(forcedBy === undefined ? {} : { forcedBy }), ...counts })
+            }
+          ),
+          `stop ${name}`,
+          { parent: registry?.parentSpan(context) }
+        )
       )
       return Effect.catchCause(spanned, (cause) => {
         if (!hasBegun) return Effect.andThen(failed("span", cause), self)

@@ -393,9 +393,11 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
     })
 
   const endSpan = (): void => {
-    if (span === undefined) return
-    span.end(clock.currentTimeNanosUnsafe(), Exit.void)
+    const ended = span
     span = undefined
+    if (ended === undefined) return
+    const end = Effect.sync(() => ended.end(clock.currentTimeNanosUnsafe(), Exit.void))
+    run(Effect.catchCause(end, (cause) => Effect.logError("the span of the stop could not be ended", cause)))
   }
 
   const registry: StopRegistry.StopRegistry = {
@@ -414,7 +416,10 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
     // The tracer is the resource's: its exporter lives below the resource, and the span ends before that is released.
     parentSpan(context) {
       if (current() === "Starting" || current() === "Ready") return undefined
-      return span ??= Effect.runSyncWith(context)(Effect.makeSpan("stop", { root: true }))
+      // Where its tracer throws, its own span says so, and the next resource makes this one.
+      return span ??= Exit.getSuccess(Effect.runSyncExitWith(context)(Effect.makeSpan("stop", { root: true }))).pipe(
+        Option.getOrUndefined
+      )
     }
   }
 

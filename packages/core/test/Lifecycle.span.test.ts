@@ -1,8 +1,11 @@
 import { assert, it } from "@effect/vitest"
 import * as GracefulStop from "@lastcall/core/GracefulStop"
 import * as Lifecycle from "@lastcall/core/Lifecycle"
+import type { ProcessReport } from "@lastcall/core/StopReport"
+import { drive } from "@lastcall/testing/VirtualTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as TestClock from "effect/testing/TestClock"
 import * as Tracer from "effect/Tracer"
@@ -128,3 +131,45 @@ it.effect("the span of the stop is no part of a span in which a resource was mad
       "0 exporter released, 0 spans open"
     ])
   }))
+
+it.effect.each(["is made", "ends"])(
+  "a tracer that throws when a span %s does not hold the stop of the process",
+  (when) =>
+    Effect.gen(function*() {
+      const broken = (): never => {
+        throw new Error("the exporter is broken")
+      }
+      const tracer = Tracer.make({
+        span(options) {
+          if (when === "is made") return broken()
+          const span = new Tracer.NativeSpan(options)
+          span.end = broken
+          return span
+        }
+      })
+      const logs: Array<string> = []
+      const logger = Logger.make<unknown, void>(({ logLevel, message }) => {
+        if (logLevel === "Error") logs.push(String(message))
+      })
+      const { resource } = yield* Program.make
+      let report: ProcessReport | undefined
+      const app = Lifecycle.sequence([resource("a"), resource("b")])
+      const fiber = yield* Lifecycle.launch(Layer.provide(app, Layer.succeed(Tracer.Tracer, tracer)), {
+        onReport: (made) => Effect.sync(() => void (report = made))
+      }).pipe(
+        Effect.provide(Logger.layer([logger])),
+        Effect.forkChild
+      )
+      yield* TestClock.adjust(0)
+      fiber.interruptUnsafe()
+      yield* Effect.exit(drive(fiber))
+      assert.deepStrictEqual(report?.resources.map(({ name, outcome }) => `${name} ${outcome}`), [
+        "a graceful",
+        "b graceful"
+      ])
+      assert.deepStrictEqual(
+        logs.filter((line) => line.startsWith("the span")),
+        when === "ends" ? ["the span of the stop could not be ended"] : []
+      )
+    })
+)
