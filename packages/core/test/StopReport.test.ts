@@ -2,6 +2,7 @@ import { assert, it } from "@effect/vitest"
 import { render, renderProcess, type StopReport } from "@lastcall/core/StopReport"
 import * as StopSchema from "@lastcall/core/StopSchema"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
 
 const counts = { admitted: 0, succeeded: 0, failed: 0, interrupted: 0, destroyed: 0, abandoned: 0, refused: 0 }
@@ -58,6 +59,29 @@ it.effect.each([graceful, forced])("a $outcome report goes through JSON and back
     const json = JSON.stringify(yield* Schema.encodeEffect(codec)(report))
     const decoded = yield* Schema.decodeUnknownEffect(codec)(JSON.parse(json))
     assert.deepStrictEqual(decoded, report)
+  }))
+
+/** The value with each of its leaves, in turn, as something that it cannot be. */
+const spoilt = (value: unknown): ReadonlyArray<unknown> =>
+  typeof value !== "object" || value === null
+    ? [{ neither: "text nor number" }]
+    : Object.entries(value).flatMap(([key, inner]) =>
+      spoilt(inner).map((bad) => Array.isArray(value) ? value.with(Number(key), bad) : { ...value, [key]: bad })
+    )
+
+it.effect("a report of a process goes through JSON and back, and is refused with anything that it cannot have", () =>
+  Effect.gen(function*() {
+    const durations = { drainDelay: 1000, closing: 500, total: 1500 }
+    const report = { outcome: "forced", startedAt: 0, durations, resources: [graceful, forced] } as const
+    const codec = Schema.toCodecJson(StopSchema.ProcessReport)
+    const json = yield* Schema.encodeEffect(codec)(report)
+    assert.deepStrictEqual(yield* Schema.decodeUnknownEffect(codec)(json), report)
+    const bad = spoilt(json)
+    assert.isAbove(bad.length, 50)
+    for (const one of bad) {
+      const exit = yield* Effect.exit(Schema.decodeUnknownEffect(codec)(one))
+      assert.isTrue(Exit.isFailure(exit), JSON.stringify(one))
+    }
   }))
 
 it.each<[string, Partial<StopReport>]>([

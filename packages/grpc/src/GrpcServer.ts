@@ -326,7 +326,6 @@ export const make = <const S extends Services, const M extends Middleware = []>(
 
     const interrupt = Effect.fnUntraced(function*(forceMillis: number) {
       close()
-      inFlight.close()
       told.openUnsafe()
       inFlight.interruptAll()
       const flush = Math.min(flushMillis, forceMillis / 2)

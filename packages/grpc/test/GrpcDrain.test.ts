@@ -7,6 +7,7 @@ import * as GrpcService from "@lastcall/grpc/GrpcService"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import * as EchoClient from "./EchoClient.ts"
@@ -113,4 +114,103 @@ describe("the drain policy of a method", () => {
     const last: GrpcService.DrainPolicies<typeof EchoService> = { count: { end: () => ({ n: "last" }) } }
     assert.isDefined([policies, last])
   })
+})
+
+/** A drain that is told of by hand. */
+const byHand = Effect.gen(function*() {
+  const announced = yield* Latch.make(false)
+  const draining = yield* Latch.make(false)
+  return {
+    announced,
+    draining,
+    drain: {
+      isAnnounced: () => announced.isOpen(),
+      awaitAnnounced: announced.await,
+      isDraining: () => draining.isOpen(),
+      awaitDraining: draining.await
+    } satisfies GrpcDrain.GrpcDrain
+  }
+})
+
+/** What a handler knows: what it can ask, and what it has been told of. */
+const listen = Effect.gen(function*() {
+  const drain = yield* GrpcDrain.GrpcDrain
+  const told: Array<string> = []
+  const hear = (what: string, effect: Effect.Effect<void>) =>
+    Effect.forkChild(Effect.andThen(effect, Effect.sync(() => void told.push(what))), { startImmediately: true })
+  yield* hear("announced", GrpcDrain.awaitAnnounced)
+  yield* hear("draining", GrpcDrain.awaitDraining)
+  return Effect.gen(function*() {
+    yield* Effect.yieldNow
+    return {
+      told,
+      announced: drain.isAnnounced(),
+      draining: drain.isDraining(),
+      isDraining: yield* GrpcDrain.isDraining
+    }
+  })
+})
+
+const nothing = { told: [], announced: false, draining: false, isDraining: false }
+
+describe("what a handler knows", () => {
+  it.effect("outside of a server: nothing begins", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* yield* listen, nothing)
+    }))
+
+  it.effect("of the announcement, and of the drain after it", () =>
+    Effect.gen(function*() {
+      const { announced, drain, draining } = yield* byHand
+      yield* Effect.gen(function*() {
+        const known = yield* listen
+        assert.deepStrictEqual(yield* known, nothing)
+        yield* announced.open
+        assert.deepStrictEqual(yield* known, { ...nothing, told: ["announced"], announced: true })
+        yield* draining.open
+        assert.deepStrictEqual(yield* known, {
+          told: ["announced", "draining"],
+          announced: true,
+          draining: true,
+          isDraining: true
+        })
+      }).pipe(Effect.provideService(GrpcDrain.GrpcDrain, drain))
+    }))
+
+  it.effect("a last message comes after a drain that ends the stream, not after a stream that ends by itself", () =>
+    Effect.gen(function*() {
+      const { drain, draining } = yield* byHand
+      yield* Effect.gen(function*() {
+        const whole = Stream.make(1, 2).pipe(GrpcDrain.endWith(() => 99))
+        assert.deepStrictEqual(yield* Stream.runCollect(whole), [1, 2])
+        yield* draining.open
+        assert.deepStrictEqual(yield* Stream.runCollect(GrpcDrain.endWith(Stream.never, () => 99)), [99])
+      }).pipe(Effect.provideService(GrpcDrain.GrpcDrain, drain))
+    }))
+
+  it.effect("with the policy finish: nothing", () =>
+    Effect.gen(function*() {
+      const { announced, drain, draining } = yield* byHand
+      yield* announced.open
+      yield* draining.open
+      const single = GrpcDrain.effect(Effect.flatten(listen), "finish")
+      const many = GrpcDrain.stream(Stream.fromEffect(Effect.flatten(listen)), "finish")
+      yield* Effect.gen(function*() {
+        assert.deepStrictEqual(yield* single, nothing)
+        assert.deepStrictEqual(yield* Stream.runCollect(many), [nothing])
+      }).pipe(Effect.provideService(GrpcDrain.GrpcDrain, drain))
+    }))
+
+  it.effect("with the policy notify: all", () =>
+    Effect.gen(function*() {
+      const { drain, draining } = yield* byHand
+      yield* draining.open
+      const all = { ...nothing, told: ["draining"], draining: true, isDraining: true }
+      const single = GrpcDrain.effect(Effect.flatten(listen), "notify")
+      const many = GrpcDrain.stream(Stream.fromEffect(Effect.flatten(listen)), "notify")
+      yield* Effect.gen(function*() {
+        assert.deepStrictEqual(yield* single, all)
+        assert.deepStrictEqual(yield* Stream.runCollect(many), [all])
+      }).pipe(Effect.provideService(GrpcDrain.GrpcDrain, drain))
+    }))
 })

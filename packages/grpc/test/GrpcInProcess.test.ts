@@ -296,7 +296,7 @@ for (const [transport, open] of transports) {
       ["small", 10_000, 32, transport === "in process" ? 1_000 : 9_000]
     ])(
       "backpressure: %s responses are not made faster than they are taken",
-      ([_, to, padding, most]) =>
+      ([, to, padding, most]) =>
         Effect.gen(function*() {
           let made = 0
           const { echo } = yield* serve({

@@ -214,6 +214,27 @@ describe("when the grace period is over", () => {
       assert.deepInclude((yield* Fiber.join(closing)).counts, { admitted: 20, interrupted: 20 })
     }))
 
+  it.effect("a short force answers for handlers that ignore interruption when half of it is over", () =>
+    Effect.gen(function*() {
+      const server = yield* EchoServer.make({ say: () => Effect.uninterruptible(Effect.never) }, {
+        stop: { grace: 0, forceTimeout: "100 millis" }
+      })
+      const client = yield* EchoClient.make(server.target)
+      const rpc = yield* Effect.forkChild(Effect.flip(EchoClient.say(client, "hello")))
+      yield* inFlight(server, 1)
+      const closing = yield* Effect.forkChild(server.close)
+      yield* EchoServer.until("the force has begun", () => server.server.phase() === "Interrupting")
+      yield* TestClock.adjust("49 millis")
+      let turns = 0
+      yield* EchoServer.until("an answer would have come", () => ++turns === 30)
+      assert.isUndefined(rpc.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      assert.deepInclude({ ...(yield* Fiber.join(rpc)) }, shuttingDown)
+      assert.strictEqual(server.server.phase(), "Interrupting")
+      yield* TestClock.adjust("50 millis")
+      assert.deepInclude((yield* Fiber.join(closing)).counts, { admitted: 1, abandoned: 1 })
+    }))
+
   it.effect("scenario 36: a dependency is released only after the handlers have ended, finalizers included", () =>
     Effect.gen(function*() {
       let isOpen = true

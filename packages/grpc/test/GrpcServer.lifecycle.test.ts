@@ -36,6 +36,17 @@ describe("one stop", () => {
       assert.strictEqual(server.phase(), "Stopped")
     }))
 
+  it.effect("a server that listens nowhere stops at once", () =>
+    Effect.gen(function*() {
+      const server = yield* GrpcServer.make("api", { services: [], listen: [] })
+      const report = yield* server.stop
+      assert.strictEqual(report.outcome, "graceful")
+      assert.strictEqual(report.durations.total, 0)
+    }))
+
+  it.effect("a layer needs nobody that hears where it listens", () =>
+    Effect.scoped(Layer.build(GrpcServer.layer("api", { services: [], listen: [] }))))
+
   it.live("scenario 38: concurrent stops, and the scope's, share one report", () =>
     Effect.gen(function*() {
       const { close, gate, rpc, server } = yield* inFlight()

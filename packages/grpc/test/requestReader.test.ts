@@ -245,12 +245,19 @@ describe("the end of the requests", () => {
   it.effect("or a request is seen also where the handler's fiber yields between looking for it and waiting", () =>
     Effect.gen(function*() {
       for (let turnsBefore = 0; turnsBefore < 20; turnsBefore++) {
-        for (const [how, end] of [["complete", "done"], ["break", "interrupted"], ["receive", ["a"]]] as const) {
+        const ends = [
+          ["complete", "done"],
+          ["break", "interrupted"],
+          ["receive", ["a"]],
+          ["unreadable", "the request cannot be read"]
+        ] as const
+        for (const [how, end] of ends) {
           const { pull, reader, receive } = yield* make()
           // The fewest operations with which a fiber still gets on.
           const fiber = yield* Effect.forkChild(Effect.provideService(pull, Scheduler.MaxOpsBeforeYield, 3))
           for (let i = 0; i < turnsBefore; i++) yield* turn
           if (how === "receive") receive("a")
+          else if (how === "unreadable") reader.receive(unreadable)
           else reader[how]()
           yield* Effect.repeat(turn, { times: 40 })
           assert.deepStrictEqual(outcome(fiber.pollUnsafe()), end, `${how} after ${turnsBefore} turns`)

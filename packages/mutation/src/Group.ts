@@ -29,8 +29,14 @@ export const groups: ReadonlyArray<Group> = [
   },
   {
     name: "process",
+    sources: core("Lifecycle"),
+    tests: ["packages/core/test/Lifecycle.*.test.ts"],
+    more: ["packages/core/test/{properties,Stop*,Consumer}.test.ts"],
+    except: processes
+  },
+  {
+    name: "what stands on it",
     sources: core(
-      "Lifecycle",
       "StopRegistry",
       "Consumer",
       "ResourcePool",
@@ -43,8 +49,7 @@ export const groups: ReadonlyArray<Group> = [
       "LifecycleConfig",
       "StopSchema"
     ),
-    tests: ["packages/core/test/[A-Z]*.test.ts"],
-    more: ["packages/core/test/properties.test.ts"],
+    tests: ["packages/core/test/{Consumer,Resource,Node,LiveLine,Stop,Lifecycle.report,Lifecycle.config}*.test.ts"],
     except: processes
   },
   {
@@ -54,24 +59,50 @@ export const groups: ReadonlyArray<Group> = [
     inChildren: true
   },
   {
-    name: "grpc's stop",
-    sources: grpc(
-      "GrpcServer",
-      "GrpcDrain",
-      "GrpcHealth",
-      "internal/connections",
-      "internal/rpc",
-      "internal/requestReader",
-      "internal/responseWindow",
-      "internal/native",
-      "internal/health"
-    ),
-    tests: [
-      "packages/grpc/test/GrpcServer.*.test.ts",
-      "packages/grpc/test/GrpcService.*.test.ts",
-      "packages/grpc/test/GrpcDrain.test.ts",
-      "packages/grpc/test/GrpcHealth.test.ts",
-      "packages/grpc/test/GrpcLimits.test.ts"
+    name: "grpc's streams of messages",
+    sources: grpc("internal/requestReader", "internal/responseWindow"),
+    tests: ["packages/grpc/test/{requestReader,responseWindow}.test.ts"],
+    more: ["packages/grpc/test/GrpcServer.{kinds,broken,force}.test.ts"]
+  },
+  {
+    name: "grpc's drain",
+    sources: grpc("GrpcDrain"),
+    tests: ["packages/grpc/test/GrpcDrain.test.ts"],
+    more: ["packages/grpc/test/GrpcServer.{inFlight,lifecycle}.test.ts"]
+  },
+  {
+    name: "grpc's health",
+    sources: grpc("internal/health", "GrpcHealth"),
+    tests: ["packages/grpc/test/{health,GrpcHealth}.test.ts"],
+    more: ["packages/grpc/test/GrpcClientHealth.test.ts"]
+  },
+  {
+    name: "grpc's calls",
+    sources: grpc("internal/rpc"),
+    tests: ["packages/grpc/test/rpc.test.ts"],
+    more: [
+      "packages/grpc/test/{GrpcServer.{broken,force,inFlight,kinds},GrpcMiddleware,GrpcMetadata,GrpcLimits,GrpcPeer}.test.ts"
+    ]
+  },
+  {
+    name: "grpc's connections",
+    sources: grpc("internal/connections"),
+    tests: ["packages/grpc/test/connections.test.ts"],
+    more: ["packages/grpc/test/{GrpcServer.transport,GrpcLimits}.test.ts"]
+  },
+  {
+    name: "grpc-js's handlers",
+    sources: grpc("internal/native"),
+    tests: ["packages/grpc/test/native.test.ts"],
+    more: ["packages/grpc/test/{GrpcService.native,GrpcServer.broken}.test.ts"]
+  },
+  {
+    name: "grpc's server",
+    sources: grpc("GrpcServer"),
+    tests: ["packages/grpc/test/GrpcServer.{lifecycle,force,slowBind}.test.ts"],
+    more: [
+      "packages/grpc/test/{GrpcServer.{broken,transport},GrpcService.{misuse,native},GrpcCredentials.rotation}.test.ts",
+      "packages/grpc/test/{GrpcHealth,GrpcLimits,GrpcListener.tcp}.test.ts"
     ]
   }
 ]

@@ -12,7 +12,6 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
 import * as net from "node:net"
 import type * as tls from "node:tls"
 import type { GrpcCredentials, GrpcCredentialsError, Tls } from "../GrpcCredentials.ts"
@@ -198,7 +197,7 @@ export const make = Effect.fnUntraced(function*(
       if (until > now()) return until
       socket.destroy()
     }
-    if (sessions.size === 0 && accepted.size > 0 && goneAwayAt !== undefined) {
+    if (sessions.size === 0 && goneAwayAt !== undefined) {
       const until = goneAwayAt + lateHandshakeMillis
       if (until > now()) return until
       destroyAll(accepted)
@@ -236,7 +235,7 @@ export const make = Effect.fnUntraced(function*(
     makeServer(credentials, name) {
       if (credentials._tag === "Insecure") {
         return Effect.sync(() =>
-          net.createServer({ noDelay: true }, (socket) => {
+          net.createServer((socket) => {
             if (own(socket)) inject(socket)
           })
         )
@@ -250,17 +249,15 @@ export const make = Effect.fnUntraced(function*(
           })
           // Node reports a handshake that took too long, and leaves its connection open.
           .on("tlsClientError", (_, socket) => socket.destroy()))
-      return Stream.isStream(credentials.client.source)
-        ? Effect.raceFirst(make, Effect.as(goneAway.await, undefined))
-        : make
+      // Waits only where they come from a stream.
+      return Effect.raceFirst(make, Effect.as(goneAway.await, undefined))
     }
   }
 })
 
 /** A turn of the event loop: I/O that is ready is handled, time does not pass. */
 const turn: Effect.Effect<void> = Effect.callback((resume) => {
-  const immediate = setImmediate(() => resume(Effect.void))
-  return Effect.sync(() => clearImmediate(immediate))
+  setImmediate(() => resume(Effect.void))
 })
 
 const ignore = (): void => {}

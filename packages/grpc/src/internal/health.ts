@@ -31,7 +31,6 @@ export const makeChanges = (): Changes => {
             return resume(Effect.succeed([value] as const))
           }
           const listener = () => {
-            if (read() === last) return
             listeners.delete(listener)
             resume(pull)
           }

@@ -78,9 +78,8 @@ export class NativeRpc implements Cut {
           // As in `Rpc`: a broken upload must not look like a whole one. A single request calls its handler here.
           onReceiveHalfClose: (next) => {
             if (!this.requestStream) return this.calling(next)
-            setImmediate(() => {
-              if (!this.isWireOver) next()
-            })
+            // grpc-js drops it if the call is over by then.
+            setImmediate(next)
           },
           onCancel: () => this.wireOver()
         })

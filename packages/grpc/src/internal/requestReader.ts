@@ -76,7 +76,13 @@ export class RequestReader {
     return Stream.fromPull(Effect.succeed(this.pull))
   }
 
-  private readonly pull: Requests = Effect.suspend(() => this.next() ?? this.awaitNext)
+  /** Looking and waiting are one operation: where the fiber yielded between them, what comes then would wake nobody. */
+  private readonly pull: Requests = Effect.callback((resume) => {
+    const next = this.next()
+    if (next !== undefined) return resume(next)
+    // What is there is taken by the fiber itself, when it goes on: one that was interrupted meanwhile takes nothing.
+    this.resume = resume
+  })
 
   /** `undefined` as long as there is nothing to say. */
   private next(): Requests | undefined {
@@ -92,16 +98,6 @@ export class RequestReader {
     if (this.isBroken) return Effect.interrupt
     return undefined
   }
-
-  /** What is there is taken by the fiber itself, when it goes on: one that was interrupted meanwhile takes nothing. */
-  private readonly awaitNext: Requests = Effect.callback((resume) => {
-    // It may have come since: the fiber may have yielded after it looked.
-    if (this.requests.length > 0 || this.error !== undefined || this.isComplete || this.isBroken) {
-      return resume(this.pull)
-    }
-    this.resume = resume
-    this.read()
-  })
 
   /** When the event loop has delivered all that is there: a chunk costs the handler as much as a message. */
   private wakeSoon(): void {

@@ -52,6 +52,8 @@ export class Rpc implements Listener, Cut {
   private readonly entry: Entry
 
   private metadata: Metadata | undefined
+  /** Its handler runs, or has run: from before there is a fiber, since its first steps come at once. */
+  private hasBegun = false
   private fiber: Fiber.Fiber<unknown, unknown> | undefined
   /** A stop has asked it to end. */
   isStopping = false
@@ -120,7 +122,7 @@ export class Rpc implements Listener, Cut {
       setImmediate(() => reader.complete())
       return
     }
-    if (this.fiber !== undefined || this.isHandlerOver) return
+    if (this.hasBegun || this.isHandlerOver) return
     const message = this.unaryRequest
     if (message === undefined) return this.reject(status.UNIMPLEMENTED, "no request message")
     this.unaryRequest = undefined
@@ -135,11 +137,9 @@ export class Rpc implements Listener, Cut {
 
   /** The call is over on the wire: answered, cancelled, past its deadline, or its connection is gone. */
   onCancel(): void {
-    if (this.isWireOver) return
     this.wireOver()
-    if (this.isHandlerOver) return
-    if (this.fiber === undefined) return this.handlerOver("failed")
-    this.fiber.interruptUnsafe()
+    if (!this.hasBegun) return this.handlerOver("failed")
+    this.fiber?.interruptUnsafe()
   }
 
   /**
@@ -150,7 +150,6 @@ export class Rpc implements Listener, Cut {
     const until = deadlineOf(this.call)
     if (until === Number.POSITIVE_INFINITY) return
     this.deadlineTimer = setTimeout(() => {
-      if (this.isAnswered || this.isWireOver) return
       this.answered()
       this.fiber?.interruptUnsafe()
     }, Math.min(Math.max(0, until - Date.now()), 2 ** 31 - 1))
@@ -159,6 +158,7 @@ export class Rpc implements Listener, Cut {
   // The handler
 
   private startHandler(request: unknown): void {
+    this.hasBegun = true
     const { method, middleware } = this.runtime
     const call = new CallInfo(method.path, this.call, this, this.metadata!)
     let context = Context.add(this.runtime.context, GrpcCall, call)
@@ -284,7 +284,7 @@ export class Rpc implements Listener, Cut {
   private send(status: Status.Status): void {
     if (this.isAnswered || this.isWireOver) return
     // Headers that were added and not sent: a status without them would lose them.
-    if (this.headers !== undefined && this.headers !== null) this.sendHeaders()
+    if (this.headers !== null) this.sendHeaders()
     this.answered()
     if (this.trailers === undefined) return this.call.sendStatus(status)
     this.trailers.merge(status.metadata)
@@ -299,7 +299,7 @@ export class Rpc implements Listener, Cut {
   /** Refuses a request that no handler will see. */
   private reject(code: number, details: string): void {
     this.send(Status.make(code, details))
-    if (this.fiber === undefined) this.handlerOver("failed")
+    this.handlerOver("failed")
   }
 
   private handlerOver(outcome: Outcome): void {
@@ -322,7 +322,7 @@ export class Rpc implements Listener, Cut {
   interrupt(): void {
     this.isStopping = true
     if (this.isHandlerOver) return
-    if (this.fiber !== undefined) return this.fiber.interruptUnsafe()
+    if (this.hasBegun) return this.fiber?.interruptUnsafe()
     this.send(Status.shuttingDown)
     this.handlerOver("interrupted")
   }
@@ -332,7 +332,7 @@ export class Rpc implements Listener, Cut {
   }
 
   answer(): void {
-    if (!this.isHandlerOver) this.send(Status.shuttingDown)
+    this.send(Status.shuttingDown)
   }
 
   destroyed(): void {
