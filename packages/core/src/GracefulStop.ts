@@ -249,12 +249,19 @@ export const makeUnscoped = (stoppable: Stoppable, options?: StopPolicy.Options)
       (fiber) => fiber === undefined ? Effect.void : settled("announce", fiber)
     )
 
-    const announce = (fiber: Fiber.Fiber<unknown, unknown>, until: number, drainDelayOver: number) =>
-      Effect.raceAllFirst([
+    const announce = Effect.fnUntraced(function*(
+      fiber: Fiber.Fiber<unknown, unknown>,
+      until: number,
+      drainDelayOver: number
+    ) {
+      // In one step with the stop: between a race of nothing and the drain, work could come.
+      if (stoppable.announce === undefined && policy.drainDelayMillis === 0) return
+      yield* Effect.raceAllFirst([
         Effect.andThen(settled("announce", fiber), sleepUntil(drainDelayOver)),
         graceOver(until),
         escalated.await
       ])
+    })
 
     /** A budget that has not begun may begin meanwhile, and end before the deadline. */
     const sleepUnlessBudgetBegins = (deadline: number): Effect.Effect<void> =>

@@ -24,7 +24,10 @@ export const groups: ReadonlyArray<Group> = [
     name: "kernel",
     sources: core("StopBudget", "InFlight", "StopPolicy", "GracefulStop", "internal/monotonic"),
     tests: ["packages/core/test/{GracefulStop,InFlight,StopBudget,StopPolicy}.test.ts"],
-    more: ["packages/core/test/{Lifecycle.*,StopEvent,Consumer,properties}.test.ts"],
+    more: [
+      "packages/core/test/{Lifecycle.*,StopEvent,Consumer,properties}.test.ts",
+      "packages/testing/test/StopLaws.test.ts"
+    ],
     except: processes
   },
   {
