@@ -133,7 +133,7 @@ export const render = (outcome: Outcome): string => {
     "  95 % confidence interval of the median.",
     "  *Quietest tenth*: the ratio of the tenth percentiles of both sides, what is left when others leave the machine alone.",
     "  *Throughput*: the median ratio of calls per second. Both first with V8's defaults.",
-    `- A window of a pair is ${windowMillis} ms of full load, or one stream if that takes longer: about five collections of the`,
+    `- A window of a pair is ${windowMillis} ms of full load, or one stream if that takes longer: about four collections of the`,
     "  young heap, so that one more or less does not make the ratio.",
     "- The same codec on both sides. *Identity*: messages are their bytes, 16 of them. *protobuf-es*: a message with a string.",
     "- Once with V8's defaults and once with `--no-allocation-site-pretenuring`: servers on `node:http2` flip between two states",

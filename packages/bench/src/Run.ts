@@ -32,8 +32,8 @@ export const full = {
   generations: 3,
   warmupRounds: 1,
   rounds: 5,
-  // About five young collections. With one or none of them the ratio of a pair was theirs, from a fifth to the threefold.
-  windowMillis: 600,
+  // About four young collections. With one or none of them the ratio of a pair was theirs, from a fifth to the threefold.
+  windowMillis: 500,
   warmupMillis: 600,
   pairs: 15,
   streamSize: 100_000,

@@ -108,16 +108,8 @@ const large = Scenario.cpu(
   "call",
   false,
   () => Load.large,
-  {
-    "grpc-js": grpcJs,
-    Lastcall: lastcall,
-    "grpc-js, bundled": { ...grpcJs, isBundled: true },
-    "Lastcall, bundled": { ...lastcall, isBundled: true }
-  },
-  [
-    { id: "large/grpc-js", subject: "Lastcall", base: "grpc-js" },
-    { id: "large/bundled", subject: "Lastcall, bundled", base: "grpc-js, bundled" }
-  ]
+  { "grpc-js": grpcJs, Lastcall: lastcall },
+  [{ id: "large/grpc-js", subject: "Lastcall", base: "grpc-js" }]
 )
 
 const transport = (id: "tls" | "unix", title: string): Scenario.Scenario =>
