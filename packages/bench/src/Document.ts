@@ -104,8 +104,20 @@ const summaryOfGoals = (scenarios: ReadonlyArray<ScenarioOutcome>): string => {
 }
 
 export const render = (outcome: Outcome): string => {
-  const { command, date, doubts, machine, others, pairs, profiles, scenarios, seconds, versions, windowMillis } =
-    outcome
+  const {
+    command,
+    date,
+    doubts,
+    machine,
+    others,
+    pairs,
+    profiles,
+    runInMillis,
+    scenarios,
+    seconds,
+    versions,
+    windowMillis
+  } = outcome
   return [
     "# Benchmarks",
     "",
@@ -133,8 +145,8 @@ export const render = (outcome: Outcome): string => {
     "  95 % confidence interval of the median.",
     "  *Quietest tenth*: the ratio of the tenth percentiles of both sides, what is left when others leave the machine alone.",
     "  *Throughput*: the median ratio of calls per second. Both first with V8's defaults.",
-    `- A window of a pair is ${windowMillis} ms of full load, or one stream if that takes longer: about four collections of the`,
-    "  young heap, so that one more or less does not make the ratio.",
+    `- A window of a pair is ${windowMillis} ms of full load, or one stream if that takes longer: some three collections of the`,
+    `  young heap. Before it, ${runInMillis} ms of the same load are not measured: a process that has been idle is slow at first.`,
     "- The same codec on both sides. *Identity*: messages are their bytes, 16 of them. *protobuf-es*: a message with a string.",
     "- Once with V8's defaults and once with `--no-allocation-site-pretenuring`: servers on `node:http2` flip between two states",
     "  of the heap under the default, which can hide a difference.",

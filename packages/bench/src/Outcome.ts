@@ -47,6 +47,7 @@ export interface Outcome {
   readonly seconds: number
   readonly pairs: number
   readonly windowMillis: number
+  readonly runInMillis: number
   readonly machine: Machine
   readonly versions: { readonly [name: string]: string }
   /** The share of the machine that other processes had while it was measured. */

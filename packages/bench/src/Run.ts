@@ -17,6 +17,8 @@ export interface Run {
   readonly rounds: number
   /** Pairs of what takes a process each: stops, cold starts. */
   readonly pairs: number
+  /** Before each window: a process that has been idle is slow at first, the more so the more code it runs. */
+  readonly runInMillis: number
   readonly windowMillis: number
   readonly warmupMillis: number
   /** Messages of a stream. */
@@ -32,8 +34,9 @@ export const full = {
   generations: 3,
   warmupRounds: 1,
   rounds: 5,
-  // About four young collections. With one or none of them the ratio of a pair was theirs, from a fifth to the threefold.
-  windowMillis: 500,
+  // Some three young collections. With one or none of them the ratio of a pair was theirs, from a fifth to the threefold.
+  windowMillis: 400,
+  runInMillis: 120,
   warmupMillis: 600,
   pairs: 15,
   streamSize: 100_000,
@@ -56,6 +59,7 @@ export const tiny = {
   rounds: 1,
   pairs: 1,
   windowMillis: 1,
+  runInMillis: 1,
   warmupMillis: 1,
   streamSize: 100,
   idleConnections: 5,

@@ -123,6 +123,7 @@ if (isWhole) {
     seconds: Math.round(seconds),
     pairs: run.generations * run.rounds,
     windowMillis: run.windowMillis,
+    runInMillis: run.runInMillis,
     machine: Machine.read(),
     versions: Machine.versions(),
     ...(others === undefined ? {} : { others }),

@@ -33,6 +33,7 @@ export const clients = <Name extends string>(
     async ({ client, server }) => {
       const before = await server.cpu()
       const closeWindow = run.noise.open()
+      await client.load(run.runInMillis)
       const { count, cpuMicros, millis } = await client.load(run.windowMillis)
       closeWindow((cpuMicros + await server.cpu() - before) / 1_000)
       return { cpuMicros: cpuMicros / count, perSecond: (count * 1_000) / millis }

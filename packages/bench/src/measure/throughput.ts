@@ -17,6 +17,7 @@ export const throughput = <Name extends string>(
   workload: Workload
 ): Promise<Measured<Name, Throughput>> =>
   servers(run, flags, contenders, workload, async (side) => {
+    await load(side, workload, run.runInMillis)
     const before = await side.server.cpu()
     const closeWindow = run.noise.open()
     const start = performance.now()
