@@ -73,7 +73,7 @@ see; then [explained.json](../packages/mutation/explained.json) says why. The sc
     pnpm mutation --changed main        # those that differ from a revision (HEAD, if none is given)
 
 It exits with 1 if a survivor is not explained. It works in a copy of the work tree, with two processes at low priority.
-Texts (string literals) are not changed. The kernel's hand-written mutants are apart: \`packages/core/test/mutants.ts\`.
+Texts (string literals) are not changed. The kernel's hand-written mutants are apart: \`pnpm mutants\`.
 
 ${
     table(["file", "mutants", "killed (by time)", "explained", "unexplained", "score", "date"], [
