@@ -48,6 +48,8 @@ export interface Outcome {
   readonly pairs: number
   readonly windowMillis: number
   readonly runInMillis: number
+  /** Processes on each side. */
+  readonly generations: number
   readonly machine: Machine
   readonly versions: { readonly [name: string]: string }
   /** The share of the machine that other processes had while it was measured. */

@@ -11,9 +11,8 @@ export interface Run {
   /** Of another checkout of Lastcall, to measure a change of it. */
   readonly candidate: Snapshot | undefined
   readonly noise: Noise
-  /** How often servers are started anew, and how many rounds they then serve, the first ones unmeasured. */
+  /** How often servers are started anew, and how many rounds they then serve. */
   readonly generations: number
-  readonly warmupRounds: number
   readonly rounds: number
   /** Pairs of what takes a process each: stops, cold starts. */
   readonly pairs: number
@@ -31,13 +30,13 @@ export interface Run {
 }
 
 export const full = {
-  generations: 3,
-  warmupRounds: 1,
-  rounds: 5,
+  // The heap of a process keeps its state: more processes say more than more rounds of one.
+  generations: 5,
+  rounds: 3,
   // Some three young collections. With one or none of them the ratio of a pair was theirs, from a fifth to the threefold.
   windowMillis: 400,
   runInMillis: 120,
-  warmupMillis: 600,
+  warmupMillis: 1_000,
   pairs: 15,
   streamSize: 100_000,
   idleConnections: 5_000,
@@ -47,15 +46,14 @@ export const full = {
 
 export const quick = {
   ...full,
-  generations: 1,
-  rounds: 7,
+  generations: 2,
+  rounds: 3,
   pairs: 5,
   idleConnections: 1_000
 } as const
 
 export const tiny = {
   generations: 1,
-  warmupRounds: 0,
   rounds: 1,
   pairs: 1,
   windowMillis: 1,
@@ -107,6 +105,7 @@ export const start = async (
       transport: "tcp",
       middleware: [],
       channelz: false,
+      loadsLastcall: false,
       ...contender,
       folder: snapshot.folder
     },

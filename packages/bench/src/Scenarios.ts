@@ -10,36 +10,54 @@ import * as Scenario from "./Scenario.ts"
 const lastcall = { library: "lastcall" } as const
 const grpcJs = { library: "grpc-js" } as const
 const http2 = { library: "http2" } as const
+const loaded = { ...grpcJs, loadsLastcall: true } as const
 
+/** Few of them beside each other: what is measured long after its base differs from it by the machine's moods. */
 const unary = Scenario.cpu("unary", "Unary, identity codec", "call", true, () => Load.unary, {
   "grpc-js": grpcJs,
   Lastcall: lastcall,
-  "node:http2": http2,
   "grpc-js, again": grpcJs,
-  "grpc-js, async handler": { ...grpcJs, handler: "async" },
-  "Lastcall, async handler": { ...lastcall, handler: "async" },
+  "grpc-js, Lastcall loaded": loaded,
+  "grpc-js, channelz on": { ...grpcJs, channelz: true },
+  "node:http2": http2
+}, [
+  { id: "unary/sync", subject: "Lastcall", base: "grpc-js", goal: atLeast(1) },
+  { id: "unary/control", subject: "grpc-js, again", base: "grpc-js" },
+  { id: "unary/loaded", subject: "grpc-js, Lastcall loaded", base: "grpc-js" },
+  { id: "unary/channelz", subject: "grpc-js, channelz on", base: "grpc-js" },
+  { id: "unary/limit", subject: "node:http2", base: "grpc-js" }
+])
+
+const unaryAsync = Scenario.cpu("unary-async", "Unary, async handler", "call", true, () => Load.unary, {
+  "grpc-js": { ...grpcJs, handler: "async" },
+  Lastcall: { ...lastcall, handler: "async" }
+}, [{ id: "unary-async/grpc-js", subject: "Lastcall", base: "grpc-js", goal: atLeast(0.95) }])
+
+const unaryMiddleware = Scenario.cpu("unary-middleware", "Unary, with middleware", "call", false, () => Load.unary, {
+  "grpc-js": grpcJs,
   "Lastcall, span": { ...lastcall, middleware: ["tracing"] },
   "Lastcall, metrics": { ...lastcall, middleware: ["metrics"] },
-  "Lastcall, span and metrics": { ...lastcall, middleware: ["tracing", "metrics"] },
-  "grpc-js, channelz on": { ...grpcJs, channelz: true },
+  "Lastcall, span and metrics": { ...lastcall, middleware: ["tracing", "metrics"] }
+}, [
+  { id: "unary-middleware/span", subject: "Lastcall, span", base: "grpc-js" },
+  { id: "unary-middleware/metrics", subject: "Lastcall, metrics", base: "grpc-js" },
+  { id: "unary-middleware/both", subject: "Lastcall, span and metrics", base: "grpc-js", goal: atLeast(0.9) }
+])
+
+const unaryBundled = Scenario.cpu("unary-bundled", "Unary, bundled", "call", false, () => Load.unary, {
   "grpc-js, bundled": { ...grpcJs, isBundled: true },
-  "Lastcall, bundled": { ...lastcall, isBundled: true },
+  "Lastcall, bundled": { ...lastcall, isBundled: true }
+}, [{ id: "unary-bundled/grpc-js", subject: "Lastcall, bundled", base: "grpc-js, bundled" }])
+
+const unaryPeers = Scenario.cpu("unary-peers", "Unary, beside other libraries", "call", false, () => Load.unary, {
+  Lastcall: lastcall,
   "nice-grpc": { library: "nice-grpc" },
   NestJS: { library: "nestjs" },
   "protobuf-ts": { library: "protobuf-ts" }
 }, [
-  { id: "unary/sync", subject: "Lastcall", base: "grpc-js", goal: atLeast(1) },
-  { id: "unary/limit", subject: "node:http2", base: "grpc-js" },
-  { id: "unary/control", subject: "grpc-js, again", base: "grpc-js" },
-  { id: "unary/async", subject: "Lastcall, async handler", base: "grpc-js, async handler", goal: atLeast(0.95) },
-  { id: "unary/span", subject: "Lastcall, span", base: "grpc-js" },
-  { id: "unary/metrics", subject: "Lastcall, metrics", base: "grpc-js" },
-  { id: "unary/span-metrics", subject: "Lastcall, span and metrics", base: "grpc-js", goal: atLeast(0.9) },
-  { id: "unary/channelz", subject: "grpc-js, channelz on", base: "grpc-js" },
-  { id: "unary/bundled", subject: "Lastcall, bundled", base: "grpc-js, bundled" },
-  { id: "unary/nice-grpc", subject: "Lastcall", base: "nice-grpc", goal: atLeast(1.1) },
-  { id: "unary/nestjs", subject: "Lastcall", base: "NestJS", goal: atLeast(1.1) },
-  { id: "unary/protobuf-ts", subject: "Lastcall", base: "protobuf-ts", goal: atLeast(1.5) }
+  { id: "unary-peers/nice-grpc", subject: "Lastcall", base: "nice-grpc", goal: atLeast(1.1) },
+  { id: "unary-peers/nestjs", subject: "Lastcall", base: "NestJS", goal: atLeast(1.1) },
+  { id: "unary-peers/protobuf-ts", subject: "Lastcall", base: "protobuf-ts", goal: atLeast(1.5) }
 ])
 
 const proto = { codec: "protobuf-es" } as const
@@ -108,8 +126,11 @@ const large = Scenario.cpu(
   "call",
   false,
   () => Load.large,
-  { "grpc-js": grpcJs, Lastcall: lastcall },
-  [{ id: "large/grpc-js", subject: "Lastcall", base: "grpc-js" }]
+  { "grpc-js": grpcJs, Lastcall: lastcall, "grpc-js, Lastcall loaded": loaded },
+  [
+    { id: "large/grpc-js", subject: "Lastcall", base: "grpc-js" },
+    { id: "large/loaded", subject: "Lastcall", base: "grpc-js, Lastcall loaded" }
+  ]
 )
 
 const transport = (id: "tls" | "unix", title: string): Scenario.Scenario =>
@@ -151,6 +172,10 @@ const lastcallOverGrpcJs = { subject: "Lastcall", base: "grpc-js" }
 
 export const scenarios: ReadonlyArray<Scenario.Scenario> = [
   unary,
+  unaryAsync,
+  unaryMiddleware,
+  unaryBundled,
+  unaryPeers,
   unaryProto,
   serverStream,
   serverStreamProto,

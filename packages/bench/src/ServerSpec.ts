@@ -29,6 +29,8 @@ export interface ServerSpec {
   readonly middleware: ReadonlyArray<Middleware>
   /** Of bare grpc-js; all others have it off. */
   readonly channelz: boolean
+  /** Of bare grpc-js: Lastcall's modules and Effect's are in the process too, and do nothing. */
+  readonly loadsLastcall: boolean
   /** A folder for socket files, and for `key.pem` and `cert.pem`. */
   readonly folder: string
 }

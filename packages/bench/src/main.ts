@@ -34,14 +34,10 @@ const only = options.only.split(",").filter((id) => id !== "")
 const isWhole = !options.quick && only.length === 0 && options.candidate === undefined && !options.profile
 const wanted = scenarios.flatMap((scenario) => {
   const rows = only.length === 0
-    ? scenario.rows.filter(({ id }) => !options.quick || scenario.isMain && isMainRow(id))
+    ? scenario.rows.filter(() => !options.quick || scenario.isMain)
     : scenario.rows.filter(({ id }) => only.some((prefix) => id === prefix || id.startsWith(`${prefix}/`)))
   return rows.length === 0 || options.profile ? [] : [{ scenario, rows }]
 })
-
-function isMainRow(id: string): boolean {
-  return !/channelz|bundled|span$|metrics$|nice|nest|protobuf-ts/.test(id)
-}
 
 const started = performance.now()
 const snapshot = Snapshot.make()
@@ -122,6 +118,7 @@ if (isWhole) {
     command: "pnpm bench",
     seconds: Math.round(seconds),
     pairs: run.generations * run.rounds,
+    generations: run.generations,
     windowMillis: run.windowMillis,
     runInMillis: run.runInMillis,
     machine: Machine.read(),

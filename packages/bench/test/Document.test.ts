@@ -36,6 +36,7 @@ const outcome = (scenarios: ReadonlyArray<Outcome.ScenarioOutcome>, others = 0.0
   pairs: 15,
   windowMillis: 600,
   runInMillis: 100,
+  generations: 5,
   machine: { processor: "A processor", processors: 2, memoryGiB: 8, system: "Linux", cores: "not bound" },
   versions: { node: "24.0.0" },
   others,

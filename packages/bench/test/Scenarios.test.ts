@@ -32,7 +32,8 @@ describe("Scenarios", () => {
   for (const { flags, id, measure, rows } of scenarios) {
     // Of rows that differ in their middleware only, the one that has it all; against itself, to start half the servers.
     const lastcall = rows.filter(({ base, id, subject }) =>
-      subject.startsWith("Lastcall") && base.startsWith("grpc-js") && !["unary/span", "unary/metrics"].includes(id)
+      subject.startsWith("Lastcall") && base.startsWith("grpc-js") &&
+      !["unary-middleware/span", "unary-middleware/metrics"].includes(id)
     ).map((row) => ({ ...row, base: row.subject }))
     // It starts up to seven processes, beside those of the others.
     it.concurrent(`${id} is measured`, { timeout: 60_000 }, async () => {

@@ -95,13 +95,18 @@ const protoLoader = FromProtoLoader.toLayer({
   Chat: (requests) => Stream.map(requests as Stream.Stream<{ text: string }>, ({ text }) => ({ text: `${text}!` }))
 })
 
-const serveAndCall = <S extends GrpcServer.Services[number]>(service: S, layer: Layer.Layer<never>) =>
+const serve = <S extends GrpcServer.Services[number]>(service: S, layer: Layer.Layer<never>) =>
   Effect.gen(function*() {
     const server = yield* GrpcServer.make("api", {
       services: [service],
       listen: [GrpcListener.tcp({ port: 0, host: "127.0.0.1" })]
     }).pipe(Effect.provide(layer))
-    const client = yield* EchoClient.make(GrpcListener.target(server.addresses()[0]!))
+    return { server, client: yield* EchoClient.make(GrpcListener.target(server.addresses()[0]!)) }
+  })
+
+const serveAndCall = <S extends GrpcServer.Services[number]>(service: S, layer: Layer.Layer<never>) =>
+  Effect.gen(function*() {
+    const { client, server } = yield* serve(service, layer)
     assert.strictEqual(yield* EchoClient.say(client, "hello"), "hello")
     const counted = yield* EchoClient.gather(client.count({ to: 3 }))
     assert.deepStrictEqual(counted.messages.map(({ n }) => n), [1, 2, 3])
@@ -123,4 +128,14 @@ describe("a service from", () => {
   it.live("grpc-tools, as grpc_tools_node_protoc_ts types it", () =>
     serveAndCall(FromGrpcTools, grpcTools as Layer.Layer<never>))
   it.live("proto-loader, untyped", () => serveAndCall(FromProtoLoader, protoLoader as Layer.Layer<never>))
+
+  it.live("protobuf-es, with messages of every size around those that are copied, all at once", () =>
+    Effect.gen(function*() {
+      const { client } = yield* serve(FromProtobufEs, protobufEs as Layer.Layer<never>)
+      const texts = [...Array(140).keys(), 5_000, 70_000].map((size) => String(size).padEnd(size, "é").slice(0, size))
+      assert.deepStrictEqual(
+        yield* Effect.forEach(texts, (text) => EchoClient.say(client, text), { concurrency: "unbounded" }),
+        texts
+      )
+    }))
 })

@@ -1,4 +1,4 @@
-/** Processes side by side: all are started, then each is measured in every round, A B C A B C. */
+/** Processes side by side: all are started, then each is measured in every round, A B C B C A, so that none has a place of its own. */
 import type { Run } from "../Run.ts"
 
 /** Closes what a round has opened; called in reverse order, when a generation is over. */
@@ -19,13 +19,12 @@ export const rounds = async <Name extends string, Side, A>(
     const closes: Array<() => unknown> = []
     try {
       const start = await open((close) => closes.push(close))
-      const sides = new Map<Name, Side>()
-      for (const name of names) sides.set(name, await start(name))
-      // After a process has been idle its first windows are slow again.
-      for (let round = -run.warmupRounds; round < run.rounds; round++) {
-        for (const [name, side] of sides) {
-          const value = await measure(side, name)
-          if (round >= 0) measured[name].push(value)
+      const sides: Array<readonly [Name, Side]> = []
+      for (const name of names) sides.push([name, await start(name)])
+      for (let round = 0; round < run.rounds; round++) {
+        const first = round % sides.length
+        for (const [name, side] of [...sides.slice(first), ...sides.slice(0, first)]) {
+          measured[name].push(await measure(side, name))
         }
       }
     } finally {

@@ -8,7 +8,7 @@ export const definition = Definition.make({
   deserialize: (bytes) => fromBinary(MessageSchema, bytes),
   serialize(message) {
     const bytes = toBinary(MessageSchema, message as Message)
-    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    return bytes.byteLength <= 64 ? Buffer.from(bytes) : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   }
 })
 
