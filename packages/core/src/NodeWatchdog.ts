@@ -9,7 +9,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { Worker } from "node:worker_threads"
 import { Lifecycle } from "./Lifecycle.ts"
-import { renderRunning, type StopEvent } from "./StopEvent.ts"
+import { renderRunning } from "./StopEvent.ts"
 import * as StopPolicy from "./StopPolicy.ts"
 
 /**
@@ -56,8 +56,8 @@ export const make = (options: Options = {}): Effect.Effect<void, never, Scope.Sc
     worker.unref()
     let isArmed = false
 
-    const describe = (event: StopEvent): string => {
-      const left = lifecycle.members().filter(({ stop }) => stop.phase() !== "Stopped" && !hasStopped(event, stop.name))
+    const describe = (): string => {
+      const left = lifecycle.members().filter(({ stop }) => stop.phase() !== "Stopped")
       return left.length === 0
         ? "all resources had stopped, a handle or a blocked event loop kept the process alive"
         : left.map(({ inFlight, stop }) =>
@@ -76,12 +76,12 @@ export const make = (options: Options = {}): Effect.Effect<void, never, Scope.Sc
 
     // With no resource that tells anything, what is left is what is released after this.
     yield* Effect.addFinalizer(() => Effect.sync(() => void (isStopping() && arm())))
-    yield* lifecycle.onEvent((event) =>
+    yield* lifecycle.onEvent(() =>
       Effect.sync(() => {
         // A resource that stops on its own is no stop of the process.
         if (!isStopping()) return
         arm()
-        worker.postMessage({ open: describe(event) })
+        worker.postMessage({ open: describe() })
       })
     )
   })
@@ -93,8 +93,6 @@ export const make = (options: Options = {}): Effect.Effect<void, never, Scope.Sc
  * @since 0.1.0
  */
 export const layer = (options?: Options): Layer.Layer<never> => Layer.effectDiscard(make(options))
-
-const hasStopped = (event: StopEvent, name: string): boolean => event._tag === "Stopped" && event.resource === name
 
 /** Runs in the worker. `writeSync` because the main thread, whose stderr a worker's would go through, may be blocked. */
 const program = `

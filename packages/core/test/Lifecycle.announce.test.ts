@@ -1,6 +1,7 @@
 import { assert, it } from "@effect/vitest"
 import * as InFlight from "@lastcall/core/InFlight"
 import * as Lifecycle from "@lastcall/core/Lifecycle"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as TestClock from "effect/testing/TestClock"
@@ -47,6 +48,28 @@ it.effect("57: the drain delay ends early after a quiet period", () =>
     yield* TestClock.adjust("5 seconds")
     yield* interrupt
     assert.strictEqual(drainedAt(lines), 6_000)
+  }))
+
+it.effect("without a quiet period the drain delay passes without anyone looking for traffic", () =>
+  Effect.gen(function*() {
+    const { launch, lines, resource } = yield* Program.make
+    const clock = yield* Clock.Clock
+    let sleeps = 0
+    const counting: Clock.Clock = {
+      ...clock,
+      sleep(duration) {
+        sleeps++
+        return clock.sleep(duration)
+      }
+    }
+    const { interrupt } = yield* Effect.provideService(
+      launch(resource("api"), { drainDelay: "10 seconds" }),
+      Clock.Clock,
+      counting
+    )
+    yield* interrupt
+    assert.strictEqual(drainedAt(lines), 10_000)
+    assert.isBelow(sleeps, 20)
   }))
 
 it.effect("57: what came before the announcement does not shorten the quiet period", () =>

@@ -191,3 +191,41 @@ it.effect("building that cannot be interrupted holds the stop no longer than the
     assert.strictEqual(report().durations.total, 7_000)
     assert.strictEqual(lines.at(-1), "7000 b released")
   }))
+
+it.effect.each([[0, 8_000], ["3 seconds", 7_000]] as const)(
+  "building that cannot be interrupted is left behind when the budget is over, or a second later without a reserve: %s",
+  ([reserve, at]) =>
+    Effect.gen(function*() {
+      const { launch, lines, resource } = yield* Program.make
+      const app = Lifecycle.sequence([resource("deaf", { build: Program.deafForEver }), resource("b")])
+      const { interrupt } = yield* launch(app, { budget: "7 seconds", reserve })
+      yield* interrupt
+      assert.include(lines, `${at} b drains`)
+    })
+)
+
+it.effect("what dies where a stop ends the building is in the cause of launch", () =>
+  Effect.gen(function*() {
+    const { launch, lines, resource } = yield* Program.make
+    const slow = resource("slow", { build: Effect.onInterrupt(Effect.never, () => Effect.die("half built")) })
+    const { end, lifecycle, report } = yield* launch(Lifecycle.sequence([slow, resource("b")]))
+    yield* lifecycle.stop
+    const exit = yield* end
+    assert.deepStrictEqual(defects(exit), ["half built"])
+    assert.strictEqual(lines.at(-1), "0 b released")
+    assert.strictEqual(Lifecycle.exitCode(exit, report()), 1)
+  }))
+
+it.effect("a process whose building ends while its stop is announced does not become ready", () =>
+  Effect.gen(function*() {
+    const { launch, lines, resource } = yield* Program.make
+    const slow = resource("slow", { build: Effect.sleep("200 millis") })
+    const b = resource("b", { announce: Effect.sleep("500 millis") })
+    const { end, lifecycle, report } = yield* launch(Lifecycle.sequence([slow, b]))
+    yield* lifecycle.stop
+    yield* TestClock.adjust("300 millis")
+    assert.include(lines, "200 slow serves")
+    assert.strictEqual(lifecycle.phase(), "Announced")
+    yield* end
+    assert.deepStrictEqual(report().resources.map(({ name }) => name), ["slow", "b"])
+  }))

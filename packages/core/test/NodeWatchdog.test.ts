@@ -10,10 +10,13 @@ interface Ended {
   readonly stdout: string
 }
 
-/** Starts the program, sends SIGTERM when it says that it serves, and waits for its end. */
+/** Starts the program, sends SIGTERM when it says that it serves, and waits for its end: SIGALRM, if it does not come. */
 const terminate = (hang: string): Effect.Effect<Ended> =>
   Effect.callback((resume) => {
-    const child = spawn(process.execPath, [join(import.meta.dirname, "programs/watched.ts"), hang])
+    const child = spawn(process.execPath, [join(import.meta.dirname, "programs/watched.ts"), hang], {
+      timeout: 10_000,
+      killSignal: "SIGALRM"
+    })
     let stderr = ""
     let stdout = ""
     child.stderr.on("data", (chunk: Buffer) => {
@@ -33,7 +36,7 @@ it.live("a process whose event loop is blocked in a stop is killed, and says wha
     assert.strictEqual(signal, "SIGKILL")
     assert.match(
       stderr,
-      /^lastcall: the stop did not end in 2000 ms, killing the process; still open: api \(Draining, 1 in flight, oldest job \w+\)\n$/
+      /^lastcall: the stop did not end in 1000 ms, killing the process; still open: database \(Announced, nothing in flight\), api \(Draining, 1 in flight, oldest job \w+\)\n$/
     )
   }))
 
@@ -44,6 +47,13 @@ it.live("a process that a handle keeps alive after its stop is killed", () =>
     assert.include(stderr, "still open: all resources had stopped")
   }))
 
+it.live("a process without resources that is blocked in what is released after the watchdog is killed", () =>
+  Effect.gen(function*() {
+    const { signal, stderr } = yield* terminate("blocked below")
+    assert.strictEqual(signal, "SIGKILL")
+    assert.include(stderr, "still open: nothing was told yet")
+  }))
+
 it.live("a process that stops in time never hears of the watchdog", () =>
   Effect.gen(function*() {
     const { stdout, ...ended } = yield* terminate("nothing")
@@ -51,7 +61,7 @@ it.live("a process that stops in time never hears of the watchdog", () =>
     assert.include(stdout, "api stopped gracefully")
   }))
 
-it.live("a resource that stops on its own while the process serves does not call the watchdog", () =>
+it.live("resources that stop on their own while the process starts and while it serves do not call the watchdog", () =>
   Effect.gen(function*() {
     const { stdout, ...ended } = yield* terminate("alone")
     assert.deepStrictEqual(ended, { code: 0, signal: null, stderr: "" })

@@ -348,7 +348,6 @@ export const make = <const S extends Services, const M extends Middleware = []>(
       destroy() {
         connections.destroy()
         for (const cut of cuts) cut.destroyed()
-        close()
       }
     }, options.stop)
 
@@ -412,7 +411,7 @@ export const layer = <const S extends Services, E = never, R = never, const M ex
 /** Health checks are no load: they neither hold a drain delay nor are they refused for too many RPCs in flight. */
 const isHealth = (path: string): boolean => path.startsWith("/grpc.health.v1.")
 
-const isNative = (service: Services[number]): service is Native => "_tag" in service && service._tag === "Native"
+const isNative = (service: Services[number]): service is Native => (service as Partial<Native>)._tag === "Native"
 
 /** The service as grpc-js is told of it: messages are bytes, and its own handlers are never called. */
 const bytesOnly = (

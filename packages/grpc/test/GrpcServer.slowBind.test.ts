@@ -11,23 +11,29 @@ import * as EchoServer from "./EchoServer.ts"
 
 /** A server that is stopped while it binds a listener whose host takes long to be looked up. */
 const make = Effect.fnUntraced(function*(handlers: Partial<EchoServer.Handlers> = {}) {
-  let found: (() => void) | undefined
+  /** One for each lookup. */
+  const found: Array<() => void> = []
   const lookup = dns.lookup
   const spy = vi.spyOn(dns, "lookup").mockImplementation(
     ((host: string, ...args: Array<never>) => {
       if (host !== "slow.test") return (lookup as (...args: Array<unknown>) => void)(host, ...args)
       const callback = args.at(-1) as unknown as (error: null, address: string, family: number) => void
-      found = () => callback(null, "127.0.0.1", 4)
+      found.push(() => callback(null, "127.0.0.1", 4))
     }) as never
   )
   yield* Effect.addFinalizer(() => Effect.sync(() => spy.mockRestore()))
   const echo = yield* EchoServer.make(handlers, { stop: { grace: "Infinity" } })
-  const listening = yield* Effect.forkChild(echo.server.listen(GrpcListener.tcp({ port: 0, host: "slow.test" })), {
-    startImmediately: true
+  const listen = Effect.gen(function*() {
+    const before = found.length
+    const fiber = yield* Effect.forkChild(echo.server.listen(GrpcListener.tcp({ port: 0, host: "slow.test" })), {
+      startImmediately: true
+    })
+    yield* EchoServer.until("the host is looked up", () => found.length === before + 1)
+    return fiber
   })
-  yield* EchoServer.until("the host is looked up", () => found !== undefined)
+  const listening = yield* listen
   const close = Effect.forkChild(echo.close, { startImmediately: true })
-  return { ...echo, listening, beginClose: close, found: Effect.sync(() => found!()) }
+  return { ...echo, listen, listening, beginClose: close, found: Effect.sync(() => found.shift()!()) }
 })
 
 describe("a bind that takes long", () => {
@@ -43,6 +49,21 @@ describe("a bind that takes long", () => {
       assert.strictEqual((yield* Fiber.join(closing)).outcome, "graceful")
       const client = yield* EchoClient.make(GrpcListener.target(address))
       assert.strictEqual((yield* Effect.flip(EchoClient.say(client, "hello"))).details.includes("ECONNREFUSED"), true)
+    }))
+
+  it.effect("is waited for by the drain also when another has ended", () =>
+    Effect.gen(function*() {
+      const { beginClose, found, listen, listening, server } = yield* make()
+      const second = yield* listen
+      yield* found
+      yield* Fiber.join(listening)
+      const closing = yield* beginClose
+      yield* EchoServer.until("the drain has begun", () => server.phase() === "Draining")
+      yield* TestClock.adjust("999 millis")
+      assert.isTrue(server.isAdmitting())
+      yield* found
+      yield* Fiber.join(second)
+      assert.strictEqual((yield* Fiber.join(closing)).outcome, "graceful")
     }))
 
   it.effect("is waited for by the drain for a second; what is bound later is closed at once", () =>

@@ -156,7 +156,7 @@ describe("a grpc-js implementation is served as it is", () => {
           Effect.provide(EchoServer.layer())
         )
       )
-      assert.include(String(exit), "served twice")
+      assert.include(String(exit), "api: the method /lastcall.test.v1.EchoService/Say is served twice")
     }))
 })
 

@@ -102,10 +102,12 @@ export const groups: ReadonlyArray<Group> = [
   {
     name: "grpc's server",
     sources: grpc("GrpcServer"),
-    tests: ["packages/grpc/test/GrpcServer.{lifecycle,force,slowBind}.test.ts"],
+    tests: [
+      "packages/grpc/test/GrpcServer.{admission,force,lifecycle,listeners,slowBind,transport}.test.ts",
+      "packages/grpc/test/{GrpcDrain,GrpcListener.tcp}.test.ts"
+    ],
     more: [
-      "packages/grpc/test/{GrpcServer.{broken,transport},GrpcService.{misuse,native},GrpcCredentials.rotation}.test.ts",
-      "packages/grpc/test/{GrpcHealth,GrpcLimits,GrpcListener.tcp}.test.ts"
+      "packages/grpc/test/{GrpcCredentials.rotation,GrpcLimits,GrpcMiddleware,GrpcService.native}.test.ts"
     ]
   }
 ]

@@ -6,8 +6,22 @@ import * as NodeSignals from "@lastcall/core/NodeSignals"
 import * as NodeWatchdog from "@lastcall/core/NodeWatchdog"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
 
 const hang = process.argv[2]
+
+const block = (): void => {
+  for (;;);
+}
+
+/** As a server's socket does, it keeps the process alive while it serves; nothing else here would. */
+const Open = Layer.effectDiscard(Effect.gen(function*() {
+  const open = setInterval(() => {}, 1_000)
+  if (hang !== "handle") yield* Effect.addFinalizer(() => Effect.sync(() => clearInterval(open)))
+  if (hang === "blocked below") yield* Effect.addFinalizer(() => Effect.sync(block))
+}))
+
+const Database = Layer.effectDiscard(GracefulStop.make({ name: "database" }))
 
 const Api = Layer.effectDiscard(Effect.gen(function*() {
   const inFlight = yield* InFlight.make
@@ -21,9 +35,6 @@ const Api = Layer.effectDiscard(Effect.gen(function*() {
       return Effect.never
     })
   }, { grace: "1 second" })
-  // As a server's socket does, this keeps the process alive while it serves; nothing else here would.
-  const open = setInterval(() => {}, 1_000)
-  if (hang !== "handle") yield* Effect.addFinalizer(() => Effect.sync(() => clearInterval(open)))
 }))
 
 /** Blocks a turn after the drain began, so that the watchdog has heard of it. */
@@ -31,31 +42,36 @@ const Blocker = Layer.effectDiscard(Effect.gen(function*() {
   const lifecycle = yield* Lifecycle.Lifecycle
   yield* lifecycle.onEvent((event) =>
     Effect.sync(() => {
-      if (hang !== "blocked" || event._tag !== "DrainStarted") return
-      setImmediate(() => {
-        for (;;);
-      })
+      if (hang === "blocked" && event._tag === "DrainStarted") setImmediate(block)
     })
   )
 }))
 
-const Watchdog = NodeWatchdog.layer({ after: "2 seconds" })
+const afterMillis = 1_000
 
-/** Stops on its own while the process serves. */
-const Alone = Layer.effectDiscard(
-  hang === "alone" ? Effect.scoped(GracefulStop.make({ name: "alone" })) : Effect.void
-).pipe(Layer.provide(Watchdog))
+/** Stops on its own. */
+const alone = Effect.scoped(GracefulStop.make({ name: "alone" }))
 
-const App = Api.pipe(
-  Layer.provide(Blocker),
-  Layer.provide(Watchdog),
-  Layer.provide(NodeSignals.layer())
+/** Says that it serves, when it is ready. */
+const Serving = Layer.effectDiscard(Effect.gen(function*() {
+  const lifecycle = yield* Lifecycle.Lifecycle
+  if (hang === "alone") yield* alone
+  yield* lifecycle.changes.pipe(
+    Stream.filter((phase) => phase === "Ready"),
+    Stream.runHead,
+    Effect.andThen(hang === "alone" ? Effect.andThen(alone, Effect.sleep(afterMillis * 1.5)) : Effect.void),
+    Effect.andThen(Effect.sync(() => console.log("serving"))),
+    Effect.forkScoped
+  )
+}))
+
+const Resources = hang === "blocked below" ? Layer.empty : Api.pipe(Layer.provide(Database), Layer.provide(Blocker))
+
+const App = Layer.merge(Resources, Serving).pipe(
+  Layer.provide(NodeWatchdog.layer({ after: afterMillis })),
+  Layer.provide(NodeSignals.layer()),
+  Layer.provide(Open)
 )
 
 // Without `runMain`, which would exit by itself after a signal whatever handles are left.
-Effect.runFork(Lifecycle.launch(Layer.merge(App, Alone), {
-  warmUp: Effect.andThen(
-    hang === "alone" ? Effect.sleep("2500 millis") : Effect.void,
-    Effect.sync(() => console.log("serving"))
-  )
-}))
+Effect.runFork(Lifecycle.launch(App))
