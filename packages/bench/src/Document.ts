@@ -1,4 +1,5 @@
 /** `docs/benchmarks.md`, of what a run has found. */
+import { causes } from "./Cause.ts"
 import { type Outcome, percent, type Profile, type Result, type RowOutcome, type ScenarioOutcome } from "./Outcome.ts"
 import type { Goal, Summary } from "./Ratio.ts"
 
@@ -94,7 +95,9 @@ const summaryOfGoals = (scenarios: ReadonlyArray<ScenarioOutcome>): string => {
   const missed = scenarios.flatMap(({ rows, title }) =>
     rows.flatMap((row) => {
       const text = verdict(row)
-      return text === "" || text.startsWith("met") ? [] : [`- ${title}; ${name(row)}: ${text}`]
+      if (text === "" || text.startsWith("met")) return []
+      const cause = causes[row.id]
+      return [`- ${title}; ${name(row)}: ${text}.${cause === undefined ? "" : ` ${cause}`}`]
     })
   )
   const goals = scenarios.flatMap(({ rows }) => rows).filter(({ goal }) => goal !== undefined).length

@@ -4,7 +4,7 @@ import * as Load from "./load/Load.ts"
 import * as Profile from "./measure/profile.ts"
 import type { ProfiledFunction } from "./Profile.ts"
 import { atLeast, atMost } from "./Ratio.ts"
-import type { Run } from "./Run.ts"
+import type { Contender, Run } from "./Run.ts"
 import * as Scenario from "./Scenario.ts"
 
 const lastcall = { library: "lastcall" } as const
@@ -222,10 +222,15 @@ interface Profiled {
   readonly profile: (run: Run, isCandidate: boolean) => Promise<ReadonlyArray<ProfiledFunction>>
 }
 
-const ofServer = (id: string, title: string, workload: (run: Run) => Load.Workload): Profiled => ({
+const ofServer = (
+  id: string,
+  title: string,
+  workload: (run: Run) => Load.Workload,
+  contender: Contender = lastcall
+): Profiled => ({
   id,
   title,
-  profile: (run, isCandidate) => Profile.ofServer(run, { ...lastcall, isCandidate }, workload(run))
+  profile: (run, isCandidate) => Profile.ofServer(run, { ...contender, isCandidate }, workload(run))
 })
 
 const ofClient = (id: string, title: string, method: ClientSpec["method"]): Profiled => ({
@@ -238,6 +243,12 @@ const ofClient = (id: string, title: string, method: ClientSpec["method"]): Prof
 export const profiled: ReadonlyArray<Profiled> = [
   ofServer("unary", "Unary, sync handler, identity codec", () => Load.unary),
   ofServer("server-stream", "Server stream, identity codec", ({ streamSize }) => Load.serverStream(streamSize)),
+  ofServer(
+    "server-stream-es",
+    "Server stream, protobuf-es codec",
+    ({ streamSize }) => Load.serverStream(streamSize),
+    { ...lastcall, ...proto }
+  ),
   ofServer("client-stream", "Client stream", ({ streamSize }) => Load.clientStream(streamSize)),
   ofServer("bidi", "Bidi ping-pong", () => Load.bidi),
   ofClient("client", "A client's unary calls, identity codec", "Unary"),

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { causes } from "../src/Cause.ts"
 import * as Document from "../src/Document.ts"
 import * as Outcome from "../src/Outcome.ts"
 import { atLeast } from "../src/Ratio.ts"
@@ -62,6 +63,7 @@ describe("Document", () => {
         " 41.7 / 50.0; 45.5 / 50.0 | met |"
     )
     assert.include(text, "All 1 goals that were measured are met.")
+    assert.notInclude(text, causes["unary/sync"]!)
     assert.include(text, "| 12 % | `f` | f.js:1 |")
     assert.include(text, "A processor, 2 processors, 8 GiB, Linux")
     assert.notInclude(text, "too noisy")
@@ -82,10 +84,20 @@ describe("Document", () => {
     assert.notInclude(text, "missed")
   })
 
-  it("says by how much a goal is missed, and with which setting", () => {
+  it("says by how much a goal is missed, with which setting, and why", () => {
     const text = Document.render(outcome([unary(0.8)]))
     assert.include(text, "0 of 1 goals that were measured are met. Not met:")
-    assert.include(text, "- Unary; Lastcall vs grpc-js: **missed** by 20 % (V8: no pretenuring)")
+    assert.include(
+      text,
+      `- Unary; Lastcall vs grpc-js: **missed** by 20 % (V8: no pretenuring). ${causes["unary/sync"]}\n`
+    )
+  })
+
+  it("knows causes of rows with a goal only", () => {
+    const goals = new Set(
+      scenarios.flatMap(({ rows }) => rows.filter(({ goal }) => goal !== undefined).map(({ id }) => id))
+    )
+    assert.deepStrictEqual(Object.keys(causes).filter((id) => !goals.has(id)), [])
   })
 
   it("says when the machine was too noisy to conclude, and why", () => {
