@@ -601,6 +601,22 @@ describe("a stop", () => {
       assert.deepStrictEqual(rpc.ended, ["succeeded"])
     }))
 
+  it.effect("that answers within the only step of the handler drops what that answers, and counts it as interrupted", () =>
+    Effect.sync(() => {
+      const rpc = make({
+        handler: () =>
+          Effect.sync(() => {
+            rpc.rpc.interrupt()
+            rpc.rpc.answer()
+            return "too late"
+          })
+      })
+      rpc.request("hello")
+      assert.deepStrictEqual(rpc.news(), [isUnavailable])
+      rpc.over()
+      assert.deepStrictEqual(rpc.ended, ["interrupted"])
+    }))
+
   it.effect("or a cancellation in the handler's first steps waits for its finalizers", () =>
     Effect.gen(function*() {
       for (const end of ["interrupted", "failed"] as const) {
