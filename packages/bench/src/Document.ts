@@ -120,6 +120,7 @@ export const render = (outcome: Outcome): string => {
     scenarios,
     seconds,
     versions,
+    warmupMillis,
     windowMillis
   } = outcome
   return [
@@ -149,6 +150,7 @@ export const render = (outcome: Outcome): string => {
     "  95 % confidence interval of the median.",
     "  *Quietest tenth*: the ratio of the tenth percentiles of both sides, what is left when others leave the machine alone.",
     "  *Throughput*: the median ratio of calls per second. Both first with V8's defaults.",
+    `- A process is loaded for ${warmupMillis / 1_000} s before its first window: what has more code is warm later.`,
     `- A window of a pair is ${windowMillis} ms of full load, or one stream if that takes longer: some three collections of the`,
     `  young heap. Before it, ${runInMillis} ms of the same load are not measured: a process that has been idle is slow at first.`,
     "- The same codec on both sides. *Identity*: messages are their bytes, 16 of them. *protobuf-es*: a message with a string.",

@@ -47,6 +47,7 @@ export interface Outcome {
   readonly seconds: number
   readonly pairs: number
   readonly windowMillis: number
+  readonly warmupMillis: number
   readonly runInMillis: number
   /** Processes on each side. */
   readonly generations: number

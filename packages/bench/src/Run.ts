@@ -36,7 +36,8 @@ export const full = {
   // Some three young collections. With one or none of them the ratio of a pair was theirs, from a fifth to the threefold.
   windowMillis: 400,
   runInMillis: 120,
-  warmupMillis: 1_000,
+  // With one second Lastcall seemed slower by up to a fifth: what has more code is warm later.
+  warmupMillis: 3_000,
   pairs: 15,
   streamSize: 100_000,
   idleConnections: 5_000,

@@ -1,7 +1,7 @@
 /**
  * `pnpm bench`: measures Lastcall side by side with others, and writes `docs/benchmarks.md` and `docs/benchmarks.json`.
  *
- * - `--quick`: few rounds of the main rows, in some three minutes; writes nothing.
+ * - `--quick`: few rounds of the main rows, in some five minutes; writes nothing.
  * - `--only unary,bidi/grpc-js`: the rows or scenarios whose ids begin so; writes nothing.
  * - `--candidate /path`: another checkout of Lastcall beside this one; writes nothing.
  * - `--profile`: only the CPU profiles of Lastcall's servers and clients; writes nothing.
@@ -120,6 +120,7 @@ if (isWhole) {
     pairs: run.generations * run.rounds,
     generations: run.generations,
     windowMillis: run.windowMillis,
+    warmupMillis: run.warmupMillis,
     runInMillis: run.runInMillis,
     machine: Machine.read(),
     versions: Machine.versions(),

@@ -36,6 +36,7 @@ const outcome = (scenarios: ReadonlyArray<Outcome.ScenarioOutcome>, others = 0.0
   seconds: 600,
   pairs: 15,
   windowMillis: 600,
+  warmupMillis: 3_000,
   runInMillis: 100,
   generations: 5,
   machine: { processor: "A processor", processors: 2, memoryGiB: 8, system: "Linux", cores: "not bound" },
@@ -65,6 +66,7 @@ describe("Document", () => {
     assert.include(text, "All 1 goals that were measured are met.")
     assert.notInclude(text, causes["unary/sync"]!)
     assert.include(text, "| 12 % | `f` | f.js:1 |")
+    assert.include(text, "A process is loaded for 3 s before its first window")
     assert.include(text, "A processor, 2 processors, 8 GiB, Linux")
     assert.notInclude(text, "too noisy")
   })
