@@ -10,9 +10,9 @@ export const causes: { readonly [id: string]: string } = {
   "server-stream/grpc-js":
     "What is left is Node's and grpc-js's for each message: a frame, a copy, an entry of writev.",
   "server-stream-es/grpc-js":
-    "protobuf-es allocates a writer and a buffer for each message, on both sides: that alone is half of Lastcall's time.",
+    "protobuf-es allocates a writer and a buffer for each message, on both sides: that alone is two fifths of Lastcall's time.",
   "client-stream/grpc-js":
-    "grpc-js parses message by message, with a promise for each, on both sides. Lastcall's own functions have a twentieth of the time.",
+    "grpc-js parses message by message, with a promise for each, on both sides. Lastcall's own functions have a fiftieth of the time.",
   "bidi/grpc-js": "The fiber waits for each message, and makes an AsyncResource each time, which is Effect's.",
   "cold-start/grpc-js":
     "255 files are loaded where bare grpc-js loads 66, at about a millisecond each: 84 of Effect, 66 of protobuf-es, 39 of Lastcall. A bundle is the remedy."
