@@ -32,11 +32,10 @@ const { values: options } = parseArgs({
 
 const only = options.only.split(",").filter((id) => id !== "")
 const isWhole = !options.quick && only.length === 0 && options.candidate === undefined && !options.profile
-const wanted = scenarios.flatMap((scenario) => {
-  const rows = only.length === 0
-    ? scenario.rows.filter(() => !options.quick || scenario.isMain)
-    : scenario.rows.filter(({ id }) => only.some((prefix) => id === prefix || id.startsWith(`${prefix}/`)))
-  return rows.length === 0 || options.profile ? [] : [{ scenario, rows }]
+const wanted = options.profile ? [] : scenarios.flatMap((scenario) => {
+  if (only.length === 0) return !options.quick || scenario.isMain ? [{ scenario, rows: scenario.rows }] : []
+  const rows = scenario.rows.filter(({ id }) => only.some((prefix) => id === prefix || id.startsWith(`${prefix}/`)))
+  return rows.length === 0 ? [] : [{ scenario, rows }]
 })
 
 const started = performance.now()
@@ -50,10 +49,8 @@ process.once("exit", remove)
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1))
 
 const { cert, key } = Certificates.authority("bench").issue("localhost")
-for (const folder of [snapshot.folder]) {
-  writeFileSync(join(folder, "cert.pem"), cert)
-  writeFileSync(join(folder, "key.pem"), key)
-}
+writeFileSync(join(snapshot.folder, "cert.pem"), cert)
+writeFileSync(join(snapshot.folder, "key.pem"), key)
 
 const run: Run = {
   ...(options.quick ? quick : full),
