@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as grpc from "@grpc/grpc-js"
 import * as GrpcListener from "@lastcall/grpc/GrpcListener"
 import type * as GrpcServer from "@lastcall/grpc/GrpcServer"
+import * as Http2Frame from "@lastcall/testing/Http2Frame"
 import * as MemorySocket from "@lastcall/testing/MemorySocket"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
@@ -29,6 +30,8 @@ const open = (session: http2.ClientHttp2Session, method: string): () => string |
   return () => status
 }
 
+const prefaceBytes = 24
+
 /**
  * Keeps what is written, to write it in one piece. From memory all of it is read before the first handler runs; from TCP the
  * handler of a request would run before the next one is read.
@@ -44,20 +47,14 @@ const hold = (socket: MemorySocket.MemorySocket) => {
   )
   return {
     /** How many requests are whole. */
-    ends: () => framesAfterPreface(Buffer.concat(chunks)).filter(({ flags, type }) => type === 0 && flags === 1).length,
+    ends: () =>
+      Http2Frame.parse(Buffer.concat(chunks).subarray(prefaceBytes))
+        .filter(({ flags, type }) => type === Http2Frame.types.data && flags === Http2Frame.flags.endStream).length,
     release() {
       write.mockRestore()
       socket.write(Buffer.concat(chunks))
     }
   }
-}
-
-const framesAfterPreface = (bytes: Buffer): ReadonlyArray<{ readonly type: number; readonly flags: number }> => {
-  const frames = []
-  for (let at = 24; at + 9 <= bytes.length; at += 9 + bytes.readUIntBE(at, 3)) {
-    frames.push({ type: bytes[at + 3]!, flags: bytes[at + 4]! })
-  }
-  return frames
 }
 
 describe("an RPC", () => {
