@@ -6,8 +6,7 @@ import type { Serve } from "../ServerSpec.ts"
 import * as Counted from "./Counted.ts"
 import * as Definition from "./Definition.ts"
 
-export const serve: Serve = async ({ channelz, codec, folder, handler, loadsLastcall, transport }) => {
-  if (loadsLastcall) await import("./lastcall.ts")
+export const serve: Serve = async ({ channelz, codec, folder, handler, transport }) => {
   const { make, read, tick } = await Counted.of(codec)
   const pending: Array<unknown> = []
   const definition = codec === "identity" ? Definition.make() : (await import("./ProtobufEs.ts")).definition
