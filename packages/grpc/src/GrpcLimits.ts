@@ -14,11 +14,14 @@ import * as Option from "effect/Option"
  * @since 0.1.0
  */
 export interface GrpcLimits {
-  /** Connections, handshaking ones included. What is over it is closed at once. Default: 16,384. */
+  /**
+   * Connections, handshaking ones included. What is over it is closed at once; a warning tells so, at most once a minute.
+   * Default: 16,384.
+   */
   readonly maxConnections?: number | undefined
   /**
-   * Connections of one remote address. What is over it is closed at once. Unix sockets have no address. Default: no limit,
-   * since all clients behind a proxy have the address of the proxy.
+   * Connections of one remote address. What is over it is closed at once; a warning tells so, at most once a minute. Unix
+   * sockets have no address. Default: no limit, since all clients behind a proxy have the address of the proxy.
    */
   readonly maxConnectionsPerPeer?: number | undefined
   /**

@@ -175,6 +175,28 @@ describe("what is accepted", () => {
       assert.deepStrictEqual([1, 2, 3].map(() => isRefused("192.0.2.3")), [false, false, true])
     }))
 
+  it.effect("is told of where it was refused, once a minute with the number since: a flood must not fill the log", () => {
+    const { layer, lines } = Logs.make()
+    return Effect.gen(function*() {
+      const { accept, handshake } = yield* make({ maxConnections: 3, maxConnectionsPerPeer: 1 })
+      accept("192.0.2.1")
+      accept("192.0.2.1")
+      const first = "WARN plain: a connection was refused: maxConnectionsPerPeer is 1 (192.0.2.1)"
+      assert.deepStrictEqual(lines, [first])
+      accept("192.0.2.2")
+      accept("192.0.2.3")
+      accept("192.0.2.4")
+      handshake()
+      yield* pass(59_999)
+      accept("192.0.2.4")
+      assert.deepStrictEqual(lines, [first])
+      yield* pass(1)
+      handshake()
+      accept("192.0.2.4")
+      assert.deepStrictEqual(lines, [first, "WARN secure: 4 connections were refused: maxConnections is 3"])
+    }).pipe(Effect.provide(layer))
+  })
+
   it.effect("is not limited by address where it has none, as on a Unix socket", () =>
     Effect.gen(function*() {
       const { accept } = yield* make({ maxConnectionsPerPeer: 1 })

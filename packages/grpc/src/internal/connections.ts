@@ -43,6 +43,8 @@ export interface Connections {
 const lingerMillis = 300
 /** How long a TLS handshake that is pending when the drain begins may go on. */
 const lateHandshakeMillis = 1_000
+/** How often at most a server tells that it refuses connections. */
+const refusalsMillis = 60_000
 /** How long the end of the streams of credentials is waited for, once the server has stopped. */
 const updatesMillis = 1_000
 
@@ -105,14 +107,32 @@ export const make = Effect.fnUntraced(function*(
   /** How many connections each remote address has. A Unix socket has no address. */
   const perPeer = new Map<string, number>()
 
+  /** Refused since this was told of last. */
+  let refused = 0
+  let toldRefusedAt = Number.NEGATIVE_INFINITY
+
+  const refuse = (socket: net.Socket, name: string, limit: string): void => {
+    socket.destroy()
+    refused++
+    if (now() - toldRefusedAt < refusalsMillis) return
+    const connections = refused === 1 ? "a connection was" : `${refused} connections were`
+    runFork(Effect.logWarning(`${name}: ${connections} refused: ${limit}`))
+    refused = 0
+    toldRefusedAt = now()
+  }
+
   /** Whether the connection is within the limits; one that is not is closed at once. */
-  const own = (socket: net.Socket): boolean => {
+  const own = (socket: net.Socket, name: string): boolean => {
     acceptedEver++
     const peer = socket.remoteAddress
     const ofPeer = peer === undefined ? 0 : perPeer.get(peer) ?? 0
     socket.on("error", ignore)
-    if (accepted.size >= limits.maxConnections || ofPeer >= limits.maxConnectionsPerPeer) {
-      socket.destroy()
+    if (accepted.size >= limits.maxConnections) {
+      refuse(socket, name, `maxConnections is ${limits.maxConnections}`)
+      return false
+    }
+    if (ofPeer >= limits.maxConnectionsPerPeer) {
+      refuse(socket, name, `maxConnectionsPerPeer is ${limits.maxConnectionsPerPeer} (${peer})`)
       return false
     }
     accepted.add(socket)
@@ -236,13 +256,13 @@ export const make = Effect.fnUntraced(function*(
       if (credentials._tag === "Insecure") {
         return Effect.sync(() =>
           net.createServer((socket) => {
-            if (own(socket)) inject(socket)
+            if (own(socket, name)) inject(socket)
           })
         )
       }
       const make = Effect.map(TlsServer.make(credentials, name, forkUpdates), (server) =>
         server
-          .on("connection", own)
+          .on("connection", (socket) => own(socket, name))
           .on("secureConnection", (socket) => {
             if (isAllowed(credentials, name, socket)) inject(socket)
             else socket.destroy()
