@@ -15,15 +15,19 @@ const spread = ({ max, median, min, p10 }: Summary): string =>
 const goalText = (goal: Goal | undefined): string =>
   goal === undefined ? "" : `${goal._tag === "AtLeast" ? "≥" : "≤"} ${goal.value}`
 
-/** Met where it is met with every setting of V8; otherwise by how much the worst of them misses it. */
+/**
+ * Met where it is met with every setting of V8; otherwise by how much the worst of them misses it. A goal that one setting
+ * misses beyond noise is missed beyond noise, whatever the other says.
+ */
 export const verdict = ({ goal, results }: RowOutcome): string => {
   if (goal === undefined) return ""
-  const isOpen = results.some(({ verdict }) => verdict?.open === true)
   const missed = results.filter(({ verdict }) => verdict?.met === false)
-  if (missed.length === 0) return isOpen ? "met, within noise" : "met"
+  const isOpen = (results: ReadonlyArray<Result>): boolean => results.some(({ verdict }) => verdict?.open === true)
+  if (missed.length === 0) return isOpen(results) ? "met, within noise" : "met"
   const by = Math.max(...missed.map(({ summary }) => Math.abs(summary.median / goal.value - 1)))
   const where = missed.length < results.length ? ` (V8: ${missed[0]!.flags})` : ""
-  return `**missed** by ${percent(by)}${where}${isOpen ? ", within noise" : ""}`
+  const isNoise = missed.every(({ verdict }) => verdict?.open === true)
+  return `**missed** by ${percent(by)}${where}${isNoise ? ", within noise" : ""}`
 }
 
 const name = ({ base, subject, what }: RowOutcome): string =>

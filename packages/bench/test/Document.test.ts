@@ -95,6 +95,22 @@ describe("Document", () => {
     )
   })
 
+  it("calls a miss noise only where each setting that misses could have met the goal", () => {
+    const spread = (values: ReadonlyArray<number>, flags: string): Measurement => ({
+      ...measurement(row, flags, 0.9),
+      values: Array.from({ length: 15 }, (_, i) => values[i % values.length]!)
+    })
+    const verdict = (...measurements: ReadonlyArray<Measurement>): string =>
+      Document.verdict(Outcome.ofScenario(scenario, measurements).rows[0]!)
+    const noisy = spread([0.8, 0.9, 1.1], "no pretenuring")
+    assert.strictEqual(verdict(noisy), "**missed** by 10 %, within noise")
+    assert.strictEqual(verdict(spread([0.85], "default"), noisy), "**missed** by 15 %")
+    assert.strictEqual(
+      verdict(spread([1.2], "default"), noisy),
+      "**missed** by 10 % (V8: no pretenuring), within noise"
+    )
+  })
+
   it("knows causes of rows with a goal only", () => {
     const goals = new Set(
       scenarios.flatMap(({ rows }) => rows.filter(({ goal }) => goal !== undefined).map(({ id }) => id))
