@@ -74,3 +74,18 @@ describe("the code in the guides, READMEs and doc comments", () => {
     await run("node", [name])
   })
 })
+
+describe("the README of a package", () => {
+  for (const name of ["core", "grpc", "testing"]) {
+    it(`of ${name} names every module of it`, () => {
+      const folder = join(root, "packages", name)
+      const modules = globSync("[A-Z]*.ts", { cwd: join(folder, "src") }).map((file) => file.slice(0, -3))
+      const named = Array.from(
+        readFileSync(join(folder, "README.md"), "utf8").matchAll(/^\| `(\w+)` /gm),
+        ([, module]) => module!
+      )
+      assert.isAbove(modules.length, 10)
+      assert.deepStrictEqual(named.toSorted(), modules.toSorted())
+    })
+  }
+})
