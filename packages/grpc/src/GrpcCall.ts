@@ -54,7 +54,7 @@ export const metadata: Effect.Effect<GrpcMetadata, never, GrpcCall> = Effect.map
 
 /**
  * Adds response headers. They go out with the first response message, or with {@link sendHeaders}; if they have gone out,
- * this returns `false` and does nothing.
+ * this returns `false` and does nothing. Of a key that HTTP knows once (`etag`, ...) the last value counts.
  *
  * @category answering
  * @since 0.1.0
@@ -71,7 +71,8 @@ export const addHeaders = (metadata: GrpcMetadata): Effect.Effect<boolean, never
 export const sendHeaders: Effect.Effect<boolean, never, GrpcCall> = Effect.map(GrpcCall, (call) => call.sendHeaders())
 
 /**
- * Adds trailers. They go out with the status, also when the handler fails. `false` if that has gone out.
+ * Adds trailers. They go out with the status, also when the handler fails. `false` if that has gone out. Of a key that HTTP
+ * knows once (`retry-after`, ...) the last value counts: that of the error that the handler fails with, if it has one.
  *
  * @category answering
  * @since 0.1.0

@@ -4,10 +4,13 @@
  * A value, not a builder: functions return new metadata. Keys are case-insensitive and may have several values. The values
  * of keys that end in `-bin` are bytes; all others are printable ASCII.
  *
+ * Keys that HTTP knows once (`authorization`, `etag`, `retry-after`, ...) have one value, the last that they were given.
+ *
  * @since 0.1.0
  */
 import { Metadata } from "@grpc/grpc-js"
 import * as Data from "effect/Data"
+import { onlyOnce, reserved } from "./internal/headerFields.ts"
 
 /**
  * The value of a key: text, or bytes for keys that end in `-bin`.
@@ -51,7 +54,8 @@ export class GrpcMetadataError extends Data.TaggedError("GrpcMetadataError")<{
 export const empty: GrpcMetadata = { entries: [] }
 
 /**
- * Metadata of a record; a key with several values has an array. Throws {@link GrpcMetadataError}.
+ * Metadata of a record; a key with several values has an array. Throws {@link GrpcMetadataError}, also for several values of
+ * a key that HTTP knows once.
  *
  * @category constructors
  * @since 0.1.0
@@ -59,20 +63,25 @@ export const empty: GrpcMetadata = { entries: [] }
 export const make = (record: { readonly [key: string]: Value | ReadonlyArray<Value> }): GrpcMetadata => {
   const entries: Array<readonly [string, Value]> = []
   for (const [key, values] of Object.entries(record)) {
-    for (const value of isMany(values) ? values : [values]) entries.push(checked(key, value))
+    for (const value of isMany(values) ? values : [values]) {
+      const entry = checked(key, value)
+      if (onlyOnce.has(entry[0]) && entries.some(([other]) => other === entry[0])) {
+        throw new GrpcMetadataError({ key, reason: "HTTP knows it once: it has one value" })
+      }
+      entries.push(entry)
+    }
   }
   return { entries }
 }
 
 /**
- * Adds a value to those of a key. Throws {@link GrpcMetadataError}.
+ * Adds a value to those of a key; one that HTTP knows once has this value then. Throws {@link GrpcMetadataError}.
  *
  * @category combinators
  * @since 0.1.0
  */
-export const append = (self: GrpcMetadata, key: string, value: Value): GrpcMetadata => ({
-  entries: [...self.entries, checked(key, value)]
-})
+export const append = (self: GrpcMetadata, key: string, value: Value): GrpcMetadata =>
+  merge(self, { entries: [checked(key, value)] })
 
 /**
  * Gives a key this one value. Throws {@link GrpcMetadataError}.
@@ -95,13 +104,20 @@ export const remove = (self: GrpcMetadata, key: string): GrpcMetadata => {
 }
 
 /**
- * All of both; a key of both has the values of both.
+ * All of both; a key of both has the values of both, and one that HTTP knows once that of `that`.
  *
  * @category combinators
  * @since 0.1.0
  */
-export const merge = (self: GrpcMetadata, that: GrpcMetadata): GrpcMetadata =>
-  self.entries.length === 0 ? that : that.entries.length === 0 ? self : { entries: [...self.entries, ...that.entries] }
+export const merge = (self: GrpcMetadata, that: GrpcMetadata): GrpcMetadata => {
+  if (self.entries.length === 0) return that
+  if (that.entries.length === 0) return self
+  const replaced = that.entries.filter(([key]) => onlyOnce.has(key))
+  const kept = replaced.length === 0
+    ? self.entries
+    : self.entries.filter(([key]) => !replaced.some(([other]) => other === key))
+  return { entries: [...kept, ...that.entries] }
+}
 
 /**
  * The first value of a text key; `undefined` without one.
@@ -157,14 +173,21 @@ export const fromGrpcJs = (metadata: Metadata): GrpcMetadata => {
 }
 
 /**
- * To grpc-js's `Metadata`.
+ * To grpc-js's `Metadata`, as it can be sent: what HTTP/2 forbids and what gRPC says by itself is left out, so that metadata
+ * that was received can be passed on.
  *
  * @category conversions
  * @since 0.1.0
  */
 export const toGrpcJs = (self: GrpcMetadata): Metadata => {
   const metadata = new Metadata()
-  for (const [key, value] of self.entries) metadata.add(key, typeof value === "string" ? value : Buffer.from(value))
+  for (const [key, value] of self.entries) {
+    const name = key.toLowerCase()
+    if (reserved.has(name)) continue
+    const sent = typeof value === "string" ? value : Buffer.from(value)
+    if (onlyOnce.has(name)) metadata.set(name, sent)
+    else metadata.add(name, sent)
+  }
   return metadata
 }
 
@@ -177,20 +200,6 @@ const isMany = (values: Value | ReadonlyArray<Value>): values is ReadonlyArray<V
 
 const legalKey = /^[0-9a-z_.-]+$/
 const legalText = /^[\x20-\x7e]*$/
-
-/** What HTTP/2 forbids or gRPC sends by itself. */
-const reserved = new Set([
-  "connection",
-  "content-length",
-  "content-type",
-  "host",
-  "http2-settings",
-  "keep-alive",
-  "proxy-connection",
-  "te",
-  "transfer-encoding",
-  "upgrade"
-])
 
 const checked = (key: string, value: Value): readonly [string, Value] => {
   const name = key.toLowerCase()

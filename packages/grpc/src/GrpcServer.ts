@@ -141,8 +141,9 @@ type Identifiers<S extends Services> = S[number] extends infer K ? K extends Con
  *
  * **Details**
  *
- * Fails with `GrpcListenerError` if a listener cannot be bound; those that were bound before are closed then. Takes its
- * part of the `StopBudget` in the context.
+ * Fails with `GrpcListenerError` if a listener cannot be bound. Those that were bound before are closed at once then, without
+ * the drain delay, and what came in there is drained; so too if the start is interrupted. Takes its part of the `StopBudget` in
+ * the context.
  *
  * @category constructors
  * @since 0.1.0
@@ -364,7 +365,8 @@ export const make = <const S extends Services, const M extends Middleware = []>(
     }
     yield* Effect.onError(
       Effect.forEach(options.listen, listen, { discard: true }),
-      () => stop.stop
+      // Announced ahead, it waits for no drain delay: nobody has been told to come here.
+      () => Effect.andThen(stop.announce, stop.stop)
     )
     return self
   })

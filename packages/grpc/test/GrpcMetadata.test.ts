@@ -28,6 +28,27 @@ describe("metadata", () => {
     assert.deepStrictEqual(GrpcMetadata.getBinary(metadata, "a-bin"), new Uint8Array([0, 255]))
   })
 
+  it("a key that HTTP knows once has one value: the last", () => {
+    const metadata = GrpcMetadata.make({ ETag: "1", "x-tag": "1" })
+    const expected = [["x-tag", "1"], ["etag", "2"]] as const
+    assert.deepStrictEqual(GrpcMetadata.append(metadata, "etag", "2").entries, expected)
+    assert.deepStrictEqual(GrpcMetadata.merge(metadata, GrpcMetadata.make({ etag: "2" })).entries, expected)
+    const foreign: GrpcMetadata.GrpcMetadata = { entries: [["ETag", "1"], ["etag", "2"], ["x-tag", "1"]] }
+    assert.deepStrictEqual(GrpcMetadata.toGrpcJs(foreign).toJSON(), { etag: ["2"], "x-tag": ["1"] })
+    assert.throws(() => GrpcMetadata.make({ etag: ["1", "2"] }), /HTTP knows it once/)
+    assert.throws(() => GrpcMetadata.make({ ETag: "1", etag: "2" }), /HTTP knows it once/)
+    assert.deepStrictEqual(GrpcMetadata.make({ etag: ["1"] }).entries, [["etag", "1"]])
+  })
+
+  it("that was received is passed on without what is of one hop", () => {
+    const received = new grpc.Metadata()
+    for (const key of ["content-length", "Connection", "te", "grpc-status", "grpc-timeout", "x"]) received.set(key, "1")
+    received.set("grpc-status-details-bin", Buffer.from("details"))
+    const sent = GrpcMetadata.toGrpcJs(GrpcMetadata.fromGrpcJs(received))
+    assert.hasAllKeys(sent.toJSON(), ["x", "grpc-status-details-bin"])
+    assert.deepStrictEqual(GrpcMetadata.toGrpcJs({ entries: [["TE", "x"]] }).toJSON(), {})
+  })
+
   const wrong: ReadonlyArray<readonly [string, GrpcMetadata.Value, RegExp]> = [
     ["grpc-timeout", "1S", /keys that begin with grpc- are gRPC's own/],
     ["GRPC-Status", "0", /keys that begin with grpc- are gRPC's own/],

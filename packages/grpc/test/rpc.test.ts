@@ -36,6 +36,8 @@ interface Options {
   readonly isDead?: boolean
   readonly connection?: { readonly remoteAddress?: string; readonly remotePort?: number }
   readonly certificate?: Buffer
+  /** It throws for headers and trailers that are not empty, as Node's http2 does for what it does not send. */
+  readonly isStrict?: boolean
 }
 
 /** An RPC of texts. `told` is what grpc-js is told, in order; the test says what grpc-js reports. */
@@ -54,12 +56,20 @@ const make = (options: Options) => {
       it.onReceiveMetadata(received)
     },
     startRead: () => void told.push(["read"]),
-    sendMetadata: (metadata) => void told.push(["headers", metadata.toJSON()]),
+    sendMetadata(metadata) {
+      if (options.isStrict === true && Object.keys(metadata.toJSON()).length > 0) throw new Error("unsendable headers")
+      told.push(["headers", metadata.toJSON()])
+    },
     sendMessage: (message: Buffer, flushed) => {
       told.push(["message", message.toString()])
       setImmediate(flushed)
     },
-    sendStatus: ({ code, details, metadata }) => void told.push(["status", code, details, metadata!.toJSON()]),
+    sendStatus({ code, details, metadata }) {
+      if (options.isStrict === true && Object.keys(metadata!.toJSON()).length > 0) {
+        throw new Error("unsendable trailers")
+      }
+      told.push(["status", code, details, metadata!.toJSON()])
+    },
     getPeer: () => "unknown",
     getDeadline: () => options.deadline ?? Number.POSITIVE_INFINITY,
     getHost: () => "the.host",
@@ -813,6 +823,27 @@ describe("headers and trailers", () => {
       assert.deepStrictEqual(rpc.news(), [["status", status.ABORTED, "no", { one: ["1"], two: ["2"] }]])
     }))
 
+  it.effect("have the last value of a key that there is only once: of a trailer that of the error", () =>
+    Effect.gen(function*() {
+      const etag = (value: string) => GrpcMetadata.make({ etag: value, tag: value })
+      const rpc = make({
+        handler: () =>
+          GrpcCall.addHeaders(etag("1")).pipe(
+            Effect.andThen(GrpcCall.addHeaders(etag("2"))),
+            Effect.andThen(GrpcCall.addTrailers(etag("3"))),
+            Effect.andThen(GrpcCall.addTrailers(etag("4"))),
+            Effect.andThen(
+              Effect.fail(new GrpcError.GrpcError({ code: "ABORTED", message: "no", trailers: etag("5") }))
+            )
+          )
+      })
+      rpc.request("hello")
+      assert.deepStrictEqual(rpc.news(), [
+        ["headers", { etag: ["2"], tag: ["1", "2"] }],
+        ["status", status.ABORTED, "no", { etag: ["5"], tag: ["3", "4", "5"] }]
+      ])
+    }))
+
   it.effect("are refused once the call is over, or a stop has answered", () =>
     Effect.gen(function*() {
       for (const how of ["over", "answered"] as const) {
@@ -836,6 +867,107 @@ describe("headers and trailers", () => {
         assert.isFalse(call!.sendHeaders())
         assert.deepStrictEqual(rpc.news(), [])
       }
+    }))
+})
+
+describe("headers and trailers that cannot be sent", () => {
+  const one = GrpcMetadata.make({ one: "1" })
+  const watched = () => {
+    const exits: Array<Exit.Exit<unknown, unknown>> = []
+    const observe: Observe = (_call, context) => ({ context, end: (exit) => void exits.push(exit) })
+    return { exits, observers: [observe] }
+  }
+  const check = (rpc: ReturnType<typeof make>, what: string, news: ReadonlyArray<unknown>) => {
+    assert.deepStrictEqual(rpc.news(), news)
+    assert.deepStrictEqual(rpc.logged.map(String), [`${path},Error: unsendable ${what}`])
+    rpc.rpc.answer()
+    assert.deepStrictEqual(rpc.news(), [])
+    rpc.over()
+    assert.deepStrictEqual(rpc.ended, ["failed"])
+  }
+  const fails = (exits: ReadonlyArray<Exit.Exit<unknown, unknown>>) =>
+    exits.map((exit) => exit._tag === "Failure" && String(Cause.squash(exit.cause)))
+
+  // An empty message, since grpc-js takes the headers for sent: without a write Node would not end the stream.
+  const cut = [["message", ""], isInternal]
+
+  for (const takesTime of [false, true]) {
+    const when = takesTime ? "later" : "at once"
+    const answer = <E, R>(end: Effect.Effect<unknown, E, R>) => takesTime ? Effect.andThen(turn, end) : end
+
+    it.effect(`headers, of a success: the RPC ends with INTERNAL, ${when}`, () =>
+      Effect.gen(function*() {
+        const { exits, observers } = watched()
+        const handler = () => answer(Effect.as(GrpcCall.addHeaders(one), "answer"))
+        const rpc = make({ handler, isStrict: true, observers })
+        rpc.request("hello")
+        yield* turns
+        check(rpc, "headers", cut)
+        assert.deepStrictEqual(fails(exits), ["Error: unsendable headers"])
+      }))
+
+    it.effect(`headers, of a failure: the RPC ends with INTERNAL, ${when}`, () =>
+      Effect.gen(function*() {
+        const { exits, observers } = watched()
+        const failing = Effect.andThen(GrpcCall.addHeaders(one), Effect.fail(GrpcError.aborted("no")))
+        const rpc = make({ handler: () => answer(failing), isStrict: true, observers })
+        rpc.request("hello")
+        yield* turns
+        check(rpc, "headers", cut)
+        assert.deepStrictEqual(fails(exits), ["Error: unsendable headers"])
+      }))
+
+    it.effect(`headers, of a stream: the RPC ends with INTERNAL, ${when}`, () =>
+      Effect.gen(function*() {
+        const handler = () => Stream.fromEffect(answer(Effect.as(GrpcCall.addHeaders(one), "answer")))
+        const rpc = make({ handler, responseStream: true, isStrict: true })
+        rpc.request("hello")
+        yield* turns
+        check(rpc, "headers", cut)
+      }))
+
+    it.effect(`trailers, of a success: the RPC ends with INTERNAL, ${when}`, () =>
+      Effect.gen(function*() {
+        const { exits, observers } = watched()
+        const handler = () => answer(Effect.as(GrpcCall.addTrailers(one), "answer"))
+        const rpc = make({ handler, isStrict: true, observers })
+        rpc.request("hello")
+        yield* turns
+        check(rpc, "trailers", [noHeaders, ["message", "answer"], isInternal])
+        assert.deepStrictEqual(fails(exits), ["Error: unsendable trailers"])
+      }))
+
+    it.effect(`trailers, of a failure: the RPC ends with INTERNAL, ${when}`, () =>
+      Effect.gen(function*() {
+        const { exits, observers } = watched()
+        const failing = Effect.fail(new GrpcError.GrpcError({ code: "ABORTED", message: "no", trailers: one }))
+        const rpc = make({ handler: () => answer(failing), isStrict: true, observers })
+        rpc.request("hello")
+        yield* turns
+        check(rpc, "trailers", [isInternal])
+        assert.deepStrictEqual(fails(exits), ["Error: unsendable trailers"])
+      }))
+  }
+
+  it.effect("a stop that answers for the handler ends the RPC with INTERNAL", () =>
+    Effect.gen(function*() {
+      const handler = () => Effect.uninterruptible(Effect.andThen(GrpcCall.addTrailers(one), turn))
+      const rpc = make({ handler, isStrict: true })
+      rpc.request("hello")
+      rpc.rpc.interrupt()
+      rpc.rpc.answer()
+      assert.deepStrictEqual(rpc.news(), [isInternal])
+      yield* turns
+      assert.deepStrictEqual(rpc.news(), [])
+    }))
+
+  it.effect("a stop that interrupts the handler counts the RPC as failed: the client does not know of the stop", () =>
+    Effect.gen(function*() {
+      const rpc = make({ handler: () => Effect.andThen(GrpcCall.addTrailers(one), Effect.never), isStrict: true })
+      rpc.request("hello")
+      rpc.rpc.interrupt()
+      yield* turns
+      check(rpc, "trailers", [isInternal])
     }))
 })
 

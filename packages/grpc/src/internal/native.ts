@@ -16,6 +16,7 @@ import {
 import type { Entry, Outcome } from "@lastcall/core/InFlight"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import { sendable } from "./headerFields.ts"
 import type { Cut } from "./rpc.ts"
 import * as Status from "./status.ts"
 
@@ -26,7 +27,7 @@ const statusOf = (error: unknown): Status.Status | undefined => {
   if (typeof code !== "number" || !Number.isInteger(code) || code <= 0 || code > 16) return undefined
   const text = [details, message].find((text) => typeof text === "string") ?? ""
   const status = Status.make(code, text)
-  return isMetadata(metadata) ? { ...status, metadata } : status
+  return isMetadata(metadata) ? { ...status, metadata: sendable(metadata) } : status
 }
 
 /** The program may have a grpc-js of its own, with a `Metadata` of its own. */
@@ -86,6 +87,7 @@ export class NativeRpc implements Cut {
         // A call that died before it was started has no listener: nothing will be heard of it.
         if (!this.isStarted) this.wireOver()
       },
+      sendMetadata: (metadata, next) => next(isMetadata(metadata) ? sendable(metadata) : metadata),
       sendMessage: (message, next) => {
         // grpc-js would write after the end of the stream.
         if (this.isAnswered) return
@@ -96,7 +98,12 @@ export class NativeRpc implements Cut {
         if (this.isAnswered) return
         this.isAnswered = true
         this.outcome = status.code === Status.ok.code ? "succeeded" : "failed"
-        next(typeof status.details === "string" ? { ...status, details: Status.clean(status.details) } : status)
+        const { details, metadata } = status
+        next({
+          ...status,
+          ...(typeof details === "string" ? { details: Status.clean(details) } : {}),
+          ...(isMetadata(metadata) ? { metadata: sendable(metadata) } : {})
+        })
       }
     })
   }

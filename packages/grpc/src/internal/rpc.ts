@@ -19,6 +19,7 @@ import * as GrpcMetadata from "../GrpcMetadata.ts"
 import type { Composed, Observed } from "../GrpcMiddleware.ts"
 import * as GrpcPeer from "../GrpcPeer.ts"
 import type { Method } from "../GrpcService.ts"
+import { sendable } from "./headerFields.ts"
 import { RequestReader, requestUnreadable } from "./requestReader.ts"
 import { ResponseWindow } from "./responseWindow.ts"
 import * as Status from "./status.ts"
@@ -194,29 +195,29 @@ export class Rpc implements Listener, Cut {
       return this.handlerOver(this.isAnswered && this.isStopping ? "interrupted" : "failed")
     }
     if (!this.runtime.method.responseStream) {
-      let message: Buffer
       try {
-        message = this.encoded !== undefined && this.encoded.value === exit.value
+        const message = this.encoded !== undefined && this.encoded.value === exit.value
           ? this.encoded.message
           : this.encode(exit.value)
+        this.sendHeaders()
+        this.call.sendMessage(message, ignore)
       } catch (error) {
         return this.fail(causeOf(error))
       }
-      this.sendHeaders()
-      this.call.sendMessage(message, ignore)
     }
-    this.send(Status.ok)
-    this.observeEnd(exit)
-    this.handlerOver("succeeded")
+    const unsent = this.send(Status.ok)
+    this.observeEnd(unsent ?? exit)
+    this.handlerOver(unsent === undefined ? "succeeded" : "failed")
   }
 
   private fail(cause: Cause.Cause<unknown>): void {
     const { isDefect, status } = Status.fromCause(cause, this.isStopping)
     if (isDefect) this.runtime.logDefect(this.runtime.method.path, cause)
     const isClientGone = this.isWireOver && !this.isAnswered
-    this.send(status)
-    this.observeEnd(Exit.failCause(cause))
-    this.handlerOver(status === Status.shuttingDown && !isClientGone ? "interrupted" : "failed")
+    const unsent = this.send(status)
+    this.observeEnd(unsent ?? Exit.failCause(cause))
+    const isInterrupted = status === Status.shuttingDown && !isClientGone && unsent === undefined
+    this.handlerOver(isInterrupted ? "interrupted" : "failed")
   }
 
   private observeEnd(exit: Exit.Exit<unknown, unknown>): void {
@@ -261,8 +262,19 @@ export class Rpc implements Listener, Cut {
     if (this.headers === undefined || this.isAnswered || this.isWireOver) return false
     const headers = this.headers
     this.headers = undefined
-    this.call.sendMetadata(headers ?? noHeaders)
+    if (headers === null) this.call.sendMetadata(noHeaders)
+    else this.sendAdded(headers)
     return true
+  }
+
+  private sendAdded(headers: Metadata): void {
+    try {
+      this.call.sendMetadata(sendable(headers))
+    } catch (defect) {
+      // grpc-js takes them for sent. Without a write Node would never end the stream.
+      this.call.sendMessage(nothing, ignore)
+      throw defect
+    }
   }
 
   addHeaders(metadata: GrpcMetadata.GrpcMetadata): boolean {
@@ -281,14 +293,22 @@ export class Rpc implements Listener, Cut {
     return true
   }
 
-  private send(status: Status.Status): void {
-    if (this.isAnswered || this.isWireOver) return
-    // Headers that were added and not sent: a status without them would lose them.
-    if (this.headers !== null) this.sendHeaders()
-    this.answered()
-    if (this.trailers === undefined) return this.call.sendStatus(status)
-    this.trailers.merge(status.metadata)
-    this.call.sendStatus({ ...status, metadata: this.trailers })
+  /** What Node's http2 does not send is told, and returned: the client gets `INTERNAL`. This runs where nothing catches. */
+  private send(status: Status.Status): Exit.Exit<never> | undefined {
+    if (this.isAnswered || this.isWireOver) return undefined
+    try {
+      // Headers that were added and not sent: a status without them would lose them.
+      if (this.headers !== null) this.sendHeaders()
+      this.answered()
+      this.call.sendStatus(this.trailers === undefined ? status : withTrailers(status, this.trailers))
+      return undefined
+    } catch (defect) {
+      const cause = Cause.die(defect)
+      this.runtime.logDefect(this.runtime.method.path, cause)
+      this.answered()
+      this.call.sendStatus(Status.internalError)
+      return Exit.failCause(cause)
+    }
   }
 
   private answered(): void {
@@ -417,7 +437,15 @@ class CallInfo {
   }
 }
 
+/** Those of the status come last: of a key that there is only once, they count. */
+const withTrailers = (status: Status.Status, trailers: Metadata): Status.Status => {
+  trailers.merge(status.metadata)
+  return { ...status, metadata: sendable(trailers) }
+}
+
 /** grpc-js only reads it. */
 const noHeaders = new Metadata()
+
+const nothing = Buffer.alloc(0)
 
 const ignore = (): void => {}
