@@ -21,6 +21,7 @@ import type { GrpcCredentialsError, KeyPair, Pem, Source } from "./GrpcCredentia
 import { type Code, type GrpcError, unavailable } from "./GrpcError.ts"
 import type { GrpcMetadata } from "./GrpcMetadata.ts"
 import type { GrpcPeer } from "./GrpcPeer.ts"
+import * as ClientAddress from "./internal/clientAddress.ts"
 import * as ClientCallCredentials from "./internal/clientCallCredentials.ts"
 import * as ClientChannel from "./internal/clientChannel.ts"
 import * as ClientConnectivity from "./internal/clientConnectivity.ts"
@@ -161,8 +162,9 @@ export interface TlsOptions {
  *
  * The Effect runs before each attempt of an RPC, when there is a connection for it, and is interrupted when the RPC ends: by its
  * answer, its deadline, or its interruption. If it fails, the RPC fails with UNAUTHENTICATED; a defect is INTERNAL. It is for
- * the Effect to keep a token that is still good (`Effect.cachedWithTTL`). A key that the RPC's own metadata has is left as it
- * is.
+ * the Effect to keep a token that is still good, and no failure:
+ * `Effect.cachedWithTTL(fetchToken, (exit) => Exit.isSuccess(exit) ? "5 minutes" : 0)`. A key that the RPC's own metadata has is
+ * left as it is.
  *
  * @category models
  * @since 0.1.0
@@ -400,7 +402,9 @@ export interface Reconnect {
 export interface Options {
   /**
    * What to dial: a gRPC target such as `dns:///api.internal:50051`, or just `127.0.0.1:50051`. See {@link dns}, {@link ipv4},
-   * {@link ipv6}, {@link unix}, and `GrpcListener.target` for a server of this machine.
+   * {@link ipv6}, {@link unix}, and `GrpcListener.target` for a server of this machine. A port that is not given is 443, as
+   * gRPC's naming has it, with plaintext too. An IPv6 address is in brackets. Other schemes are those for which a resolver is
+   * registered with grpc-js, for instance by `@grpc/grpc-js-xds`.
    */
   readonly address: string
   /** The name in logs and in the report of its stop. Default: `channel` and the address. */
@@ -417,6 +421,12 @@ export interface Options {
   readonly keepalive?: Keepalive | undefined
   /** How long it waits before it connects again. */
   readonly reconnect?: Reconnect | undefined
+  /**
+   * How long after a name was looked up and found it is looked up again at the earliest. grpc-js does so when a connection is
+   * lost or cannot be made: a server that has moved is found no sooner. What was not found is looked up again after the pauses
+   * of `reconnect`. Default: 30 seconds.
+   */
+  readonly dnsMinInterval?: Duration.Input | undefined
   /**
    * After how long without RPCs the channel is idle and lets its connections go: they are closed within 10 more seconds, unless
    * there is an RPC. At least 1 second. Default: 30 minutes.
@@ -513,7 +523,7 @@ export const mtls = (source: Source<Identity>, options?: TlsOptions): Credential
  * @category addresses
  * @since 0.1.0
  */
-export const dns = (host: string, port: number): string => channelOptions.dns(host, port)
+export const dns = (host: string, port: number): string => ClientAddress.dns(host, port)
 
 /**
  * The address of several IPv4 sockets, each as `10.0.0.1:50051`.
@@ -521,7 +531,7 @@ export const dns = (host: string, port: number): string => channelOptions.dns(ho
  * @category addresses
  * @since 0.1.0
  */
-export const ipv4 = (...sockets: readonly [string, ...Array<string>]): string => channelOptions.ip("ipv4", sockets)
+export const ipv4 = (...sockets: readonly [string, ...Array<string>]): string => ClientAddress.ip("ipv4", sockets)
 
 /**
  * The address of several IPv6 sockets, each as `[2001:db8::1]:50051`.
@@ -529,7 +539,7 @@ export const ipv4 = (...sockets: readonly [string, ...Array<string>]): string =>
  * @category addresses
  * @since 0.1.0
  */
-export const ipv6 = (...sockets: readonly [string, ...Array<string>]): string => channelOptions.ip("ipv6", sockets)
+export const ipv6 = (...sockets: readonly [string, ...Array<string>]): string => ClientAddress.ip("ipv6", sockets)
 
 /**
  * The address of a Unix socket.
@@ -537,7 +547,7 @@ export const ipv6 = (...sockets: readonly [string, ...Array<string>]): string =>
  * @category addresses
  * @since 0.1.0
  */
-export const unix = (path: string): string => `unix:${path}`
+export const unix = (path: string): string => ClientAddress.unix(path)
 
 /**
  * An option of a channel that makes no sense. It is a mistake in the program, so it is thrown (a defect in an Effect).

@@ -11,6 +11,7 @@ import { X509Certificate } from "node:crypto"
 import { readFile } from "node:fs/promises"
 import type { SecureContextOptions } from "node:tls"
 import type { GrpcPeer } from "./GrpcPeer.ts"
+import * as CheckedDuration from "./internal/checkedDuration.ts"
 
 /**
  * PEM text, or its bytes.
@@ -120,13 +121,15 @@ export interface KnownClient {
 export interface Options {
   /**
    * How long a handshake may take, from the accepted connection on; default 10 seconds. It is measured by a timer of Node's
-   * and not by the `Clock`: a `TestClock` does not move it.
+   * and not by the `Clock`: a `TestClock` does not move it. What is no duration, or not longer than 0, is thrown as a
+   * `GrpcCredentialsError` where the credentials are made.
    */
   readonly handshakeTimeout?: Duration.Input | undefined
 }
 
 /**
- * Keys or certificates that are not there, or cannot work.
+ * Keys or certificates that are not there, or cannot work. It is thrown for an option that makes no sense, which is a mistake in
+ * the program.
  *
  * @category errors
  * @since 0.1.0
@@ -148,8 +151,13 @@ export class GrpcCredentialsError extends Data.TaggedError("GrpcCredentialsError
  */
 export const insecure: GrpcCredentials = { _tag: "Insecure" }
 
+const duration = (option: "handshakeTimeout" | "every", value: Duration.Input): Duration.Duration =>
+  CheckedDuration.positive(value, (reason) => {
+    throw new GrpcCredentialsError({ detail: `${option} is ${String(value)}: ${reason}` })
+  })
+
 const handshakeTimeout = (options: Options | undefined): Duration.Duration =>
-  Duration.fromInputUnsafe(options?.handshakeTimeout ?? "10 seconds")
+  duration("handshakeTimeout", options?.handshakeTimeout ?? "10 seconds")
 
 /**
  * The server proves who it is.
@@ -218,7 +226,8 @@ export const mtls = (
  *
  * Fails if they cannot be read at first; later that is logged and tried again. Files that are replaced one after the other
  * may be read when they do not belong together yet: a listener logs that, stays with what it has, and takes what the next
- * reading finds. The interval passes on the `Clock`. `"Infinity"` reads them once.
+ * reading finds. The interval passes on the `Clock`. `"Infinity"` reads them once. Throws `GrpcCredentialsError` for an interval
+ * that is no duration, or not longer than 0.
  *
  * @category sources
  * @since 0.1.0
@@ -255,7 +264,8 @@ export const files: {
     readonly every?: Duration.Input | undefined
   }
 ): Stream.Stream<AllPems, GrpcCredentialsError> => {
-  const { every = "1 minute", ...paths } = options
+  const { every: interval, ...paths } = options
+  const every = duration("every", interval ?? "1 minute")
   const read: Effect.Effect<AllPems, GrpcCredentialsError> = Effect.all(
     Object.fromEntries(Object.entries(paths).map(([name, file]) => [name, readPem(file)])) as {
       readonly [K in keyof AllPems]: ReturnType<typeof readPem>

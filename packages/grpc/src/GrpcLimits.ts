@@ -5,7 +5,7 @@
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
-import * as Option from "effect/Option"
+import * as CheckedDuration from "./internal/checkedDuration.ts"
 
 /**
  * The limits of a server. Sizes are bytes of a message without its frame, after decompression.
@@ -87,20 +87,19 @@ const count = (limit: keyof GrpcLimits, value: number | undefined, otherwise: nu
   throw new GrpcLimitsError({ limit, value, reason: "must be a whole number above 0, or Infinity" })
 }
 
-/** What a Node timer can wait for at most. */
-const maxTimerMillis = 2 ** 31 - 1
+/** @internal */
+export const duration = (limit: string, value: Duration.Input): Duration.Duration =>
+  CheckedDuration.positive(value, (reason) => {
+    throw new GrpcLimitsError({ limit, value, reason })
+  })
 
-const millis = (limit: keyof GrpcLimits, value: Duration.Input): number => {
-  const duration = Number.isNaN(value) ? undefined : Option.getOrUndefined(Duration.fromInput(value))
-  if (duration === undefined) throw new GrpcLimitsError({ limit, value, reason: "not a duration" })
-  const result = Duration.toMillis(duration)
-  if (!(result > 0)) throw new GrpcLimitsError({ limit, value, reason: "must be longer than 0" })
-  return Math.min(result, maxTimerMillis)
-}
+const millis = (limit: keyof GrpcLimits, value: Duration.Input): number =>
+  Math.min(Duration.toMillis(duration(limit, value)), CheckedDuration.maxTimerMillis)
 
 /** @internal */
 export const check = (limits: GrpcLimits = {}): Checked => {
   const maxReceive = count("maxReceiveBytes", limits.maxReceiveBytes, 4 * 1024 * 1024)
+  const maxSend = count("maxSendBytes", limits.maxSendBytes, Number.POSITIVE_INFINITY)
   const maxStreams = count("maxConcurrentStreams", limits.maxConcurrentStreams, 1_000)
   const channelOptions: Record<string, number> = {
     "grpc.max_receive_message_length": maxReceive === Number.POSITIVE_INFINITY ? -1 : maxReceive,
@@ -108,6 +107,8 @@ export const check = (limits: GrpcLimits = {}): Checked => {
     "grpc.keepalive_time_ms": millis("keepaliveTime", limits.keepaliveTime ?? "2 hours"),
     "grpc.keepalive_timeout_ms": millis("keepaliveTimeout", limits.keepaliveTimeout ?? "20 seconds")
   }
+  // For native services; the typed ones are held to it by their encoder.
+  if (maxSend !== Number.POSITIVE_INFINITY) channelOptions["grpc.max_send_message_length"] = maxSend
   const age = { age: limits.maxConnectionAge, grace: limits.maxConnectionAgeGrace, idle: limits.maxConnectionIdle }
   if (age.age !== undefined) channelOptions["grpc.max_connection_age_ms"] = millis("maxConnectionAge", age.age)
   if (age.grace !== undefined) {
@@ -119,7 +120,7 @@ export const check = (limits: GrpcLimits = {}): Checked => {
     maxConnectionsPerPeer: count("maxConnectionsPerPeer", limits.maxConnectionsPerPeer, Number.POSITIVE_INFINITY),
     prefaceMillis: millis("prefaceTimeout", limits.prefaceTimeout ?? "10 seconds"),
     maxInFlight: count("maxInFlight", limits.maxInFlight, Number.POSITIVE_INFINITY),
-    maxSendBytes: count("maxSendBytes", limits.maxSendBytes, Number.POSITIVE_INFINITY),
+    maxSendBytes: maxSend,
     channelOptions
   }
 }

@@ -16,7 +16,7 @@ import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
 import { GrpcCall } from "./GrpcCall.ts"
 import { type Code, codes, GrpcError, resourceExhausted } from "./GrpcError.ts"
-import { GrpcLimitsError } from "./GrpcLimits.ts"
+import { duration as checkedDuration, GrpcLimitsError } from "./GrpcLimits.ts"
 import * as GrpcMetadata from "./GrpcMetadata.ts"
 import { latencyBounds, sizeBounds } from "./internal/metricBounds.ts"
 import * as ServerSpan from "./internal/serverSpan.ts"
@@ -192,24 +192,27 @@ export const concurrencyLimit = (limit: number): GrpcMiddleware => {
 }
 
 /**
- * A deadline of the server's own: an RPC that takes longer is interrupted and its client gets DEADLINE_EXCEEDED.
+ * A deadline of the server's own: an RPC that takes longer is interrupted and its client gets DEADLINE_EXCEEDED. Throws
+ * `GrpcLimitsError` for what is no duration, or not longer than 0.
  *
  * @category middleware
  * @since 0.1.0
  */
-export const timeout = (duration: Duration.Input): GrpcMiddleware =>
-  make((rpc) =>
+export const timeout = (duration: Duration.Input): GrpcMiddleware => {
+  const checked = checkedDuration("timeout", duration)
+  return make((rpc) =>
     Effect.timeoutOrElse(rpc, {
-      duration,
+      duration: checked,
       orElse: () =>
         Effect.fail(
           new GrpcError({
             code: "DEADLINE_EXCEEDED",
-            message: `the server gives an RPC ${Duration.format(Duration.fromInputUnsafe(duration))}`
+            message: `the server gives an RPC ${Duration.format(checked)}`
           })
         )
     })
   )
+}
 
 /**
  * The W3C baggage that came with the RPC, as it was sent; for clients that pass it on.

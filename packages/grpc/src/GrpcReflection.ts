@@ -22,7 +22,7 @@ import { ServerReflection as ServerReflectionV1 } from "./gen/grpc/reflection/v1
 import { ServerReflection as ServerReflectionV1Alpha } from "./gen/grpc/reflection/v1alpha/reflection_pb.ts"
 import { codes } from "./GrpcError.ts"
 import * as GrpcService from "./GrpcService.ts"
-import { type File, type Index, makeIndex, withDependencies } from "./internal/reflection.ts"
+import { type File, type Index, makeIndex, readFiles, withDependencies } from "./internal/reflection.ts"
 import { Served } from "./internal/reflectionServed.ts"
 
 /**
@@ -62,10 +62,19 @@ export interface Options {
   readonly services?: ReadonlyArray<Key<unknown, GrpcService.Implementation> | GrpcService.Native> | undefined
   /**
    * Files that the services do not carry or import: extensions, or the descriptors of a service that carries none. A
-   * protobuf-es file, or a serialized `google.protobuf.FileDescriptorSet` as `buf build -o` and `protoc -o` write it.
+   * protobuf-es file, or a serialized `google.protobuf.FileDescriptorSet` as `buf build -o` and `protoc -o` write it. One that
+   * cannot be read is thrown as a `GrpcReflectionFileError` where the layer is made.
    */
   readonly files?: ReadonlyArray<DescFile | Uint8Array> | undefined
 }
+
+/**
+ * Bytes among `files` that are no `FileDescriptorSet`; `index` says which of them. Thrown where the layer is made.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export { GrpcReflectionFileError } from "./internal/reflection.ts"
 
 /**
  * Reflection for the servers that have {@link services}; each tells of its own.
@@ -89,7 +98,7 @@ export interface Options {
  * @since 0.1.0
  */
 export const layer = (options: Options = {}): Layer.Layer<V1 | V1Alpha> => {
-  const files = options.files ?? []
+  const files = readFiles(options.files ?? [])
   const indexes = new WeakMap<object, Index>()
 
   const index = Effect.map(Served, (served) => {

@@ -118,6 +118,36 @@ describe("credentials that cannot work", () => {
     }))
 })
 
+describe("durations that make no sense", () => {
+  const paths = { key: "/no/tls.key", cert: "/no/tls.crt" }
+  const source = { ...serverIdentity, clientCa: authority.cert }
+  for (
+    const [duration, reason] of [
+      [Number.NaN, "not a duration"],
+      ["1 minut" as never, "not a duration"],
+      [0, "must be longer than 0"],
+      [-5, "must be longer than 0"],
+      ["-Infinity", "must be longer than 0"]
+    ] as const
+  ) {
+    it(`${duration} is refused for a handshake, and between readings of files`, () => {
+      for (
+        const [option, make] of [
+          ["handshakeTimeout", () => GrpcCredentials.tls(source, { handshakeTimeout: duration })],
+          ["handshakeTimeout", () => GrpcCredentials.mtls(source, { handshakeTimeout: duration })],
+          ["every", () => GrpcCredentials.files({ ...paths, every: duration })]
+        ] as const
+      ) assert.throws(make, GrpcCredentials.GrpcCredentialsError, `${option} is ${duration}: ${reason}`)
+    })
+  }
+
+  it("what is long is not", () => {
+    GrpcCredentials.tls(source, { handshakeTimeout: "Infinity" })
+    GrpcCredentials.files({ ...paths, every: "Infinity" })
+    GrpcCredentials.files({ ...paths, every: undefined })
+  })
+})
+
 /** Tells who called. */
 const whoIsThere = {
   say: () => Effect.map(GrpcCall, (call) => ({ text: String(call.peerCertificate?.subject.CN) }))

@@ -5,6 +5,7 @@ import * as GrpcHealth from "@lastcall/grpc/GrpcHealth"
 import * as GrpcLimits from "@lastcall/grpc/GrpcLimits"
 import * as GrpcListener from "@lastcall/grpc/GrpcListener"
 import * as GrpcServer from "@lastcall/grpc/GrpcServer"
+import * as GrpcService from "@lastcall/grpc/GrpcService"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -61,6 +62,53 @@ describe("limits", () => {
       assert.strictEqual(messages.length, 1)
       assert.strictEqual(status.code, grpc.status.RESOURCE_EXHAUSTED)
       assert.deepInclude((yield* server.stop).counts, { admitted: 3, succeeded: 1, failed: 2 })
+    }))
+
+  it.live("a response of a native service that is too large is RESOURCE_EXHAUSTED, unary or in a stream, and counted as failed", () =>
+    Effect.gen(function*() {
+      const native = GrpcService.native(EchoClient.definition, {
+        say: ((call, callback) => callback(null, call.request)) as grpc.handleUnaryCall<object, object>,
+        count: ((call) => {
+          call.write({ n: 1 })
+          call.write({ n: 2, padding: new Uint8Array(2_000) })
+          call.write({ n: 3 })
+          call.end()
+        }) as grpc.handleServerStreamingCall<object, object>
+      })
+      const server = yield* GrpcServer.make("api", {
+        services: [native],
+        listen: [GrpcListener.tcp({ port: 0, host: "127.0.0.1" })],
+        limits: { maxSendBytes: 1_003 }
+      })
+      const client = yield* EchoClient.make(GrpcListener.target(server.addresses()[0]!))
+      assert.strictEqual((yield* EchoClient.say(client, "x".repeat(1_000))).length, 1_000)
+      const error = yield* Effect.flip(EchoClient.say(client, "x".repeat(1_001)))
+      assert.strictEqual(error.code, grpc.status.RESOURCE_EXHAUSTED)
+      const { messages, status } = yield* EchoClient.gather(client.count({ to: 3 }))
+      assert.strictEqual(messages.length, 1)
+      assert.strictEqual(status.code, grpc.status.RESOURCE_EXHAUSTED)
+      yield* EchoServer.until("nothing is in flight", () => server.inFlight().length === 0)
+      assert.deepInclude((yield* server.stop).counts, { admitted: 3, succeeded: 1, failed: 2 })
+    }))
+
+  it.live("without a setting, or with Infinity, a response of a native service is of any size", () =>
+    Effect.gen(function*() {
+      const native = GrpcService.native(EchoClient.definition, {
+        say: ((_, callback) => callback(null, { text: "x".repeat(5 * 1024 * 1024) })) as grpc.handleUnaryCall<
+          object,
+          object
+        >
+      })
+      for (const limits of [{}, { maxSendBytes: Number.POSITIVE_INFINITY }]) {
+        const server = yield* GrpcServer.make("api", {
+          services: [native],
+          listen: [GrpcListener.tcp({ port: 0, host: "127.0.0.1" })],
+          limits
+        })
+        const options = { "grpc.max_receive_message_length": -1 }
+        const client = yield* EchoClient.make(GrpcListener.target(server.addresses()[0]!), options)
+        assert.strictEqual((yield* EchoClient.say(client, "")).length, 5 * 1024 * 1024)
+      }
     }))
 
   it.live("RPCs over the limit in flight are RESOURCE_EXHAUSTED, but health checks, and served again when one has ended", () =>

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as grpc from "@grpc/grpc-js"
 import * as GrpcCall from "@lastcall/grpc/GrpcCall"
 import * as GrpcError from "@lastcall/grpc/GrpcError"
+import * as GrpcLimits from "@lastcall/grpc/GrpcLimits"
 import * as GrpcListener from "@lastcall/grpc/GrpcListener"
 import * as GrpcMetadata from "@lastcall/grpc/GrpcMetadata"
 import * as GrpcMiddleware from "@lastcall/grpc/GrpcMiddleware"
@@ -192,6 +193,25 @@ describe("the middleware that comes with the package", () => {
       const error = yield* Fiber.join(rpc)
       assert.deepInclude({ ...error }, { code: grpc.status.DEADLINE_EXCEEDED, details: "the server gives an RPC 3s" })
       assert.isTrue(interrupted)
+    }))
+
+  for (const duration of [Number.NaN, 0, -1, "3 secs" as never]) {
+    it(`timeout refuses ${duration} when it is made`, () => {
+      assert.throws(
+        () => GrpcMiddleware.timeout(duration),
+        GrpcLimits.GrpcLimitsError,
+        `limit timeout is ${duration}: `
+      )
+    })
+  }
+
+  it.live("timeout may be for ever", () =>
+    Effect.gen(function*() {
+      const { say } = yield* serve(
+        Echo.toLayer({ ...rest, say: ({ text }) => Effect.as(Effect.sleep("5 millis"), { text }) }),
+        [GrpcMiddleware.timeout("Infinity")]
+      )
+      assert.strictEqual(yield* say("hello"), "hello")
     }))
 
   it.live("accessLog tells each RPC with its status, duration and sizes", () =>

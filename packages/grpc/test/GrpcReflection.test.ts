@@ -281,6 +281,22 @@ describe("reflection", () => {
       }
     }))
 
+  it("files that cannot be read are refused when the layer is made, and the error says which", () => {
+    const good = toBinary(FileDescriptorSetSchema, moreSet)
+    for (
+      const [what, bad] of [
+        ["cut off", good.subarray(0, good.length - 1)],
+        ["nothing", new Uint8Array(0)],
+        ["text", Buffer.from(`syntax = "proto3";`)],
+        ["one file, not a set", toBinary(FileDescriptorProtoSchema, moreSet.file[0]!)],
+        ["a file without a name", toBinary(FileDescriptorSetSchema, create(FileDescriptorSetSchema, { file: [{}] }))]
+      ] as const
+    ) {
+      const make = () => GrpcReflection.layer({ files: [good, EchoService.file, bad] })
+      assert.throws(make, GrpcReflection.GrpcReflectionFileError, "files[2] is no FileDescriptorSet", what)
+    }
+  })
+
   it.live("answers what it does not know with an error, and goes on", () =>
     Effect.gen(function*() {
       const { target } = yield* serve([EchoServer.Echo])

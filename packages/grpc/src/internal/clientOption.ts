@@ -2,6 +2,7 @@
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
+import * as CheckedDuration from "./checkedDuration.ts"
 
 export class GrpcChannelOptionError extends Data.TaggedError("GrpcChannelOptionError")<{
   readonly option: string
@@ -17,17 +18,11 @@ export const fail = (option: string, value: unknown, reason: string): never => {
   throw new GrpcChannelOptionError({ option, value, reason })
 }
 
-/** What a Node timer can wait for at most. */
-const maxTimerMillis = 2 ** 31 - 1
-
 /** In milliseconds; what is longer than a timer of Node's is cut to it. */
 export const millis = (option: string, value: Duration.Input, atLeast = 0): number => {
-  const duration = Number.isNaN(value) ? undefined : Option.getOrUndefined(Duration.fromInput(value))
-  if (duration === undefined) return fail(option, value, "not a duration")
-  const result = Duration.toMillis(duration)
-  if (result <= 0) return fail(option, value, "must be longer than 0")
+  const result = Duration.toMillis(CheckedDuration.positive(value, (reason) => fail(option, value, reason)))
   if (result < atLeast) return fail(option, value, `must be ${atLeast} ms or longer`)
-  return Math.min(result, maxTimerMillis)
+  return Math.min(result, CheckedDuration.maxTimerMillis)
 }
 
 /** As {@link millis}, and 0. */

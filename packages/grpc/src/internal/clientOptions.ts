@@ -1,23 +1,9 @@
 /** From the options of a channel to those of grpc-js, checked. */
 import * as grpc from "@grpc/grpc-js"
 import type { Options } from "../GrpcChannel.ts"
+import * as ClientAddress from "./clientAddress.ts"
 import * as Check from "./clientOption.ts"
 import * as ServiceConfig from "./clientServiceConfig.ts"
-
-export const dns = (host: string, port: number): string => {
-  if (host === "") return Check.fail("address", host, "the host is empty")
-  if (!Number.isInteger(port) || port < 1 || port > 65_535) return Check.fail("address", port, "not a port")
-  return `dns:///${host.includes(":") && !host.startsWith("[") ? `[${host}]` : host}:${port}`
-}
-
-const socketOf = { ipv4: /^\d+\.\d+\.\d+\.\d+:\d+$/, ipv6: /^\[[0-9a-fA-F:.]+\]:\d+$/ }
-
-export const ip = (family: "ipv4" | "ipv6", sockets: ReadonlyArray<string>): string => {
-  for (const socket of sockets) {
-    if (!socketOf[family].test(socket)) return Check.fail("address", socket, `not an ${family} address with a port`)
-  }
-  return `${family}:${sockets.join(",")}`
-}
 
 /** grpc-js looks no more often whether a channel is idle. */
 const minIdleMillis = 1_000
@@ -25,7 +11,6 @@ const minIdleMillis = 1_000
 /** Throws `GrpcChannelOptionError`. */
 export const make = (options: Options): grpc.ChannelOptions => {
   const { compression, credentials, keepalive, maxReceiveBytes, maxSendBytes, reconnect, retryBuffer } = options
-  if (options.address === "") Check.fail("address", "\"\"", "it is empty")
   const config = ServiceConfig.make(options)
   const result: grpc.ChannelOptions = {
     // A connection in the global pool would outlive the scope.
@@ -53,6 +38,9 @@ export const make = (options: Options): grpc.ChannelOptions => {
     if (initial > max) Check.fail("reconnect.initialBackoff", reconnect.initialBackoff, "longer than maxBackoff")
     result["grpc.initial_reconnect_backoff_ms"] = initial
     result["grpc.max_reconnect_backoff_ms"] = max
+  }
+  if (options.dnsMinInterval !== undefined) {
+    result["grpc.dns_min_time_between_resolutions_ms"] = Check.millis("dnsMinInterval", options.dnsMinInterval)
   }
   if (options.idleTimeout !== undefined) {
     result["grpc.client_idle_timeout_ms"] = Check.millis("idleTimeout", options.idleTimeout, minIdleMillis)
@@ -83,5 +71,6 @@ export const make = (options: Options): grpc.ChannelOptions => {
   if (credentials !== undefined && credentials._tag !== "Insecure" && credentials.serverName !== undefined) {
     result["grpc.ssl_target_name_override"] = credentials.serverName
   }
+  ClientAddress.check(options.address, result)
   return result
 }

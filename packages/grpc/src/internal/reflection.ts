@@ -8,6 +8,7 @@ import {
   FileDescriptorProtoSchema,
   FileDescriptorSetSchema
 } from "@bufbuild/protobuf/wkt"
+import * as Data from "effect/Data"
 import type { MethodDefinition } from "../GrpcDescriptor.ts"
 import type { Descriptor } from "../GrpcService.ts"
 import { serviceName } from "./descriptor.ts"
@@ -31,7 +32,42 @@ export interface Index {
   readonly extensionNumbers: (type: string) => ReadonlyArray<number> | undefined
 }
 
-export const makeIndex = (services: Services, more: ReadonlyArray<DescFile | Uint8Array>): Index => {
+export class GrpcReflectionFileError extends Data.TaggedError("GrpcReflectionFileError")<{
+  readonly index: number
+  readonly reason: string
+  readonly cause?: unknown
+}> {
+  override get message(): string {
+    return `reflection: files[${this.index}] ${this.reason}`
+  }
+}
+
+/** Reads what is serialized. Throws {@link GrpcReflectionFileError}. */
+export const readFiles = (
+  files: ReadonlyArray<DescFile | Uint8Array>
+): ReadonlyArray<DescFile | FileDescriptorProto> =>
+  files.flatMap((file, index): ReadonlyArray<DescFile | FileDescriptorProto> => {
+    if (!(file instanceof Uint8Array)) return [file]
+    const protos = readSet(file, index)
+    // Other bytes than those of a set may look like an empty one, or one of nameless files.
+    if (protos.length === 0 || protos.some(({ name }) => name === "")) {
+      throw new GrpcReflectionFileError({
+        index,
+        reason: "is no FileDescriptorSet: it has no file, or one without a name"
+      })
+    }
+    return protos
+  })
+
+const readSet = (bytes: Uint8Array, index: number): ReadonlyArray<FileDescriptorProto> => {
+  try {
+    return fromBinary(FileDescriptorSetSchema, bytes).file
+  } catch (cause) {
+    throw new GrpcReflectionFileError({ index, reason: `is no FileDescriptorSet: ${(cause as Error).message}`, cause })
+  }
+}
+
+export const makeIndex = (services: Services, more: ReadonlyArray<DescFile | FileDescriptorProto>): Index => {
   const names = new Set<string>()
   const files = new Map<string, File>()
   const symbols = new Map<string, File>()
@@ -70,8 +106,8 @@ export const makeIndex = (services: Services, more: ReadonlyArray<DescFile | Uin
     for (const proto of completed(carried(methods))) add(proto)
   }
   for (const file of more) {
-    if (file instanceof Uint8Array) fromBinary(FileDescriptorSetSchema, file).file.forEach(add)
-    else addDescFile(file)
+    if ("proto" in file) addDescFile(file)
+    else add(file)
   }
 
   return {

@@ -1,0 +1,14 @@
+/** A duration that a program gave. */
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+
+/** What a Node timer can wait for at most. */
+export const maxTimerMillis: number = 2 ** 31 - 1
+
+/** One that is longer than 0. `fail` is told what is wrong with it. */
+export const positive = (value: Duration.Input, fail: (reason: string) => never): Duration.Duration => {
+  // A `Duration` made of `NaN` is zero.
+  const duration = Number.isNaN(value) ? undefined : Option.getOrUndefined(Duration.fromInput(value))
+  if (duration === undefined) return fail("not a duration")
+  return Duration.toMillis(duration) > 0 ? duration : fail("must be longer than 0")
+}
