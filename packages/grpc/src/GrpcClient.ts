@@ -35,16 +35,21 @@ export type Descriptor = GrpcDescriptor.Called
  * @since 0.1.0
  */
 export interface CallOptions {
-  /** Sent as request headers. Those of the RPC are added to those of the client. */
+  /**
+   * Sent as request headers. Those of the RPC are added to those of the client; of a key that HTTP knows once, such as
+   * `authorization`, the RPC's value takes the place of the client's.
+   */
   readonly metadata?: GrpcMetadata.GrpcMetadata | undefined
   /**
    * How long the RPC may take, all its attempts included; then it fails with DEADLINE_EXCEEDED, and the server knows. Default: no
-   * limit. In a handler no deadline is later than the one of the RPC that is served. It is measured by a timer of Node's and not
-   * by the `Clock`: a `TestClock` does not move it.
+   * limit, which is also what more than 99,999,999 seconds (3 years) are. 0 or less is over at once. In a handler no deadline is
+   * later than the one of the RPC that is served. It is measured by a timer of Node's and not by the `Clock`: a `TestClock` does
+   * not move it.
    */
   readonly deadline?: Duration.Input | undefined
   /**
-   * Whether the RPC waits while no connection can be made, rather than fail with UNAVAILABLE. Default: it fails.
+   * Whether the RPC waits while no connection can be made, rather than fail with UNAVAILABLE. Default: as the channel has it for
+   * the method (`methods`), else it fails.
    */
   readonly waitForReady?: boolean | undefined
   /** `false` sends the requests uncompressed although the channel compresses. Default: as the channel does. */

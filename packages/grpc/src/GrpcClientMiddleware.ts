@@ -47,8 +47,8 @@ export interface Call {
    * say nothing. The deadline of the RPC that is being served holds besides.
    */
   readonly deadline: number | undefined
-  /** Whether it waits while no connection can be made. */
-  readonly waitForReady: boolean
+  /** Whether it waits while no connection can be made; `undefined` is as the channel has it for the method. */
+  readonly waitForReady: boolean | undefined
   /** Bytes of the request messages so far, without their frames, over all times that it was sent. */
   readonly sentBytes: () => number
   /** Bytes of the response messages so far, without their frames, over all times that it was sent. */
@@ -152,7 +152,8 @@ export const deadline = (duration: Duration.Input): GrpcClientMiddleware => {
 }
 
 /**
- * Adds metadata that an Effect makes for each RPC. If that fails, the RPC is not sent and fails so.
+ * Adds metadata that an Effect makes for each RPC. If that fails, the RPC is not sent and fails so. What HTTP knows once, such as
+ * `authorization`, is kept where the RPC or its client says it.
  *
  * **Gotchas**
  *
@@ -163,7 +164,7 @@ export const deadline = (duration: Duration.Input): GrpcClientMiddleware => {
  */
 export const metadata =
   (make: Effect.Effect<GrpcMetadata.GrpcMetadata, GrpcError>): GrpcClientMiddleware => (call, next) =>
-    Effect.flatMap(make, (added) => next({ ...call, metadata: GrpcMetadata.merge(call.metadata, added) }))
+    Effect.flatMap(make, (added) => next({ ...call, metadata: GrpcMetadata.merge(added, call.metadata) }))
 
 /**
  * Logs each RPC when it has ended: method, status, duration in milliseconds, target, bytes. UNKNOWN, DEADLINE_EXCEEDED,

@@ -3,6 +3,8 @@ import * as GrpcCall from "@lastcall/grpc/GrpcCall"
 import * as GrpcChannel from "@lastcall/grpc/GrpcChannel"
 import * as GrpcClient from "@lastcall/grpc/GrpcClient"
 import * as GrpcError from "@lastcall/grpc/GrpcError"
+import * as GrpcInProcess from "@lastcall/grpc/GrpcInProcess"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import * as EchoServer from "./EchoServer.ts"
@@ -107,3 +109,68 @@ describe("the deadline of an RPC that is tried again", () => {
       assert.strictEqual((yield* close).counts.admitted, 1)
     }))
 })
+
+/** The handler answers with how much was left of its deadline when it began, or never. */
+const left: Partial<EchoServer.Handlers> = {
+  say: ({ text }) =>
+    text === "wait"
+      ? Effect.never
+      : Effect.map(GrpcCall.GrpcCall, ({ deadline }) => ({ text: String(deadline - Date.now()) }))
+}
+
+const transports = {
+  "on the wire": Effect.flatMap(EchoServer.make(left), ({ target }) => GrpcChannel.make({ address: target })),
+  "in process": Effect.provide(GrpcInProcess.make({ services: [EchoServer.Echo] }), EchoServer.layer(left))
+}
+
+for (const [transport, channel] of Object.entries(transports)) {
+  for (const middleware of [[], [(call, next) => next(call)]] as ReadonlyArray<GrpcClient.Options["middleware"]>) {
+    const opened = Effect.flatMap(
+      channel,
+      (channel) => Effect.provideService(GrpcClient.make(EchoService, { middleware }), GrpcChannel.GrpcChannel, channel)
+    )
+    const suffix = `${transport}, ${middleware!.length === 0 ? "without" : "with"} middleware`
+
+    describe(`a deadline, ${suffix}`, () => {
+      it.effect("that is too far away to be told is none", () =>
+        Effect.gen(function*() {
+          const echo = yield* opened
+          const far: ReadonlyArray<Duration.Input> = [
+            Number.MAX_SAFE_INTEGER,
+            Number.MAX_VALUE,
+            Number.POSITIVE_INFINITY,
+            "5000000 days",
+            // Just below a power of ten of seconds, minutes and hours.
+            99_999_999_999,
+            99_999_999.999 * 60_000,
+            99_999_999.999 * 3_600_000,
+            10n ** 30n
+          ]
+          for (const deadline of far) {
+            assert.strictEqual((yield* echo.say({ text: "" }, { deadline })).text, "Infinity", String(deadline))
+          }
+        }))
+
+      it.effect("that is far away, or no whole number, is told", () =>
+        Effect.gen(function*() {
+          const echo = yield* opened
+          const days = 86_400_000
+          // A server waits for as long as a timer can.
+          const longest = transport === "on the wire" ? 2_147_483_000 : Number.POSITIVE_INFINITY
+          for (const millis of [60_000.5, 99_999_999.5, 100_000_000, 24 * days, 1_000 * days, 99_999_998_000]) {
+            const { text } = yield* echo.say({ text: "" }, { deadline: millis })
+            assert.closeTo(Number(text), Math.min(millis, longest), 10_000, String(millis))
+          }
+        }))
+
+      it.effect("that is over, or below 0, is DEADLINE_EXCEEDED", () =>
+        Effect.gen(function*() {
+          const echo = yield* opened
+          for (const deadline of [0, -0.5, -1, "-1 hours", Number.NEGATIVE_INFINITY] as ReadonlyArray<Duration.Input>) {
+            const error = yield* Effect.flip(echo.say({ text: "wait" }, { deadline }))
+            assert.strictEqual(error.code, "DEADLINE_EXCEEDED")
+          }
+        }))
+    })
+  }
+}

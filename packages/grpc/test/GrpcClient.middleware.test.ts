@@ -96,7 +96,7 @@ describe("middleware", () => {
           method,
           target,
           deadline: undefined,
-          waitForReady: false,
+          waitForReady: undefined,
           requestStream: index > 1,
           responseStream: index % 2 === 1
         })
@@ -315,7 +315,7 @@ describe("the middleware that comes with the package", () => {
       ])
       assert.strictEqual((yield* echo.say({ text: "" })).text, "1")
       const own = GrpcMetadata.make({ "x-token": "own" })
-      assert.strictEqual((yield* echo.say({ text: "" }, { metadata: own })).text.replace(" ", ""), "own,2")
+      assert.strictEqual((yield* echo.say({ text: "" }, { metadata: own })).text.replace(" ", ""), "2,own")
       const refused = yield* connect(target, [
         GrpcClientMiddleware.metadata(Effect.fail(GrpcError.unauthenticated("no token")))
       ])

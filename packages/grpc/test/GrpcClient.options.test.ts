@@ -105,6 +105,43 @@ describe("an option that makes no sense", () => {
   }
 })
 
+describe("waitForReady", () => {
+  /** Nobody listens there any more. */
+  const nowhere = Effect.flatMap(EchoServer.make(), ({ close, target }) => Effect.as(close, target))
+
+  const ways: ReadonlyArray<readonly [string, GrpcClient.Options]> = [
+    ["without middleware", {}],
+    ["with middleware", { middleware: [(call, next) => next(call)] }]
+  ]
+  for (const [name, options] of ways) {
+    it.live(`of a method holds for RPCs that do not say it themselves, ${name}`, () =>
+      Effect.gen(function*() {
+        const methods = { "lastcall.test.v1.EchoService": { waitForReady: true } }
+        const address = yield* nowhere
+        const echo = yield* connect({ address, methods }, options)
+        const code = (own: GrpcClient.CallOptions) =>
+          Effect.map(Effect.flip(echo.say({ text: "" }, own)), ({ code }) => code)
+        assert.strictEqual(yield* code({ deadline: "200 millis" }), "DEADLINE_EXCEEDED")
+        assert.strictEqual(yield* code({ waitForReady: true, deadline: "200 millis" }), "DEADLINE_EXCEEDED")
+        assert.strictEqual(yield* code({ waitForReady: false }), "UNAVAILABLE")
+        const count = echo.count({ to: 1 }, { deadline: "200 millis" })
+        assert.strictEqual((yield* Effect.flip(Stream.runDrain(count))).code, "DEADLINE_EXCEEDED")
+        const impatient = yield* connect({ address, methods }, { ...options, waitForReady: false })
+        assert.strictEqual((yield* Effect.flip(impatient.say({ text: "" }))).code, "UNAVAILABLE")
+        const unsaid = yield* connect({ address }, options)
+        assert.strictEqual((yield* Effect.flip(unsaid.say({ text: "" }))).code, "UNAVAILABLE")
+      }))
+  }
+
+  it.live("may be said by middleware", () =>
+    Effect.gen(function*() {
+      const patient: GrpcClientMiddleware.GrpcClientMiddleware = (call, next) => next({ ...call, waitForReady: true })
+      const echo = yield* connect({ address: yield* nowhere }, { middleware: [patient] })
+      const error = yield* Effect.flip(echo.say({ text: "" }, { deadline: "200 millis" }))
+      assert.strictEqual(error.code, "DEADLINE_EXCEEDED")
+    }))
+})
+
 describe("compress", () => {
   /** An HTTP/2 server that tells whether the request messages came compressed, and answers nothing else. */
   const flags = Effect.acquireRelease(

@@ -76,6 +76,8 @@ class Rpc<C extends Surface> {
       // After the failure is known: a listener may wake who reads the responses.
       this.tell(options.onTrailers, status.metadata)
       entry.end(failed === null ? "succeeded" : this.isCutByStop ? "interrupted" : "failed")
+      // It may have ended in the turn in which it began, by a request that cannot be sent or by its deadline: see `cancel`.
+      if (failed !== null) setImmediate(() => this.call.cancel())
       this.notify()
     })
   }

@@ -41,8 +41,10 @@ export const make = ({ metadata }: CallCredentials): Effect.Effect<Authenticate,
 /** The call, which has the credentials before it is sent. */
 export const attach = (call: Call, path: string, authenticate: Authenticate): Call => {
   let own: grpc.Metadata | undefined
-  let interrupts: Array<() => void> = []
+  let interrupts: Array<() => void> | undefined = []
   call.setCredentials(grpc.credentials.createFromMetadataGenerator(({ service_url }, callback) => {
+    // It was over in the turn in which it began; grpc-js opens its stream all the same.
+    if (interrupts === undefined) return callback(ended)
     interrupts.push(authenticate(path, service_url, (exit) => {
       if (Exit.isSuccess(exit)) return callback(null, without(exit.value, own))
       callback(toStatus(exit.cause))
@@ -55,14 +57,16 @@ export const attach = (call: Call, path: string, authenticate: Authenticate): Ca
         onReceiveMetadata: (headers) => listener.onReceiveMetadata(headers),
         onReceiveMessage: (message) => listener.onReceiveMessage(message),
         onReceiveStatus(status) {
-          for (const interrupt of interrupts) interrupt()
-          interrupts = []
+          interrupts?.forEach((interrupt) => interrupt())
+          interrupts = undefined
           listener.onReceiveStatus(status)
         }
       })
     }
   })
 }
+
+const ended = Object.assign(new Error("the RPC has ended"), { code: grpc.status.CANCELLED })
 
 /** What an RPC says of itself counts: of two tokens grpc-js would send both. */
 const without = (metadata: GrpcMetadata.GrpcMetadata, own: grpc.Metadata | undefined): grpc.Metadata =>

@@ -25,10 +25,21 @@ export const millisOf = (deadline: Duration.Input | undefined): number | undefin
   return Math.max(0, Duration.toMillis(duration.value))
 }
 
-/** In milliseconds of the machine's clock, which grpc-js measures by on both sides; `Infinity` without one. */
+/**
+ * Eight digits of seconds: for just a little more grpc-js sends nine, which a server reads as another number, and above eight
+ * digits of hours it throws where nobody can catch it.
+ */
+const longestMillis = 99_999_999_000
+
+/**
+ * In whole milliseconds of the machine's clock, which grpc-js measures by on both sides; `Infinity` without one, or with one that
+ * is too far away to be told.
+ */
 export const of = (context: Context.Context<never>, deadline: Duration.Input | undefined): number => {
   const millis = millisOf(deadline)
-  const own = millis === undefined ? Number.POSITIVE_INFINITY : Date.now() + millis
+  const now = Date.now()
+  const own = millis === undefined ? Number.POSITIVE_INFINITY : now + Math.ceil(millis)
   const served = Context.getOption(context, GrpcCall)
-  return Option.isNone(served) ? own : Math.min(own, served.value.deadline)
+  const earliest = Option.isNone(served) ? own : Math.min(own, served.value.deadline)
+  return earliest - now > longestMillis ? Number.POSITIVE_INFINITY : earliest
 }

@@ -85,7 +85,7 @@ const begin = (channel: GrpcChannel["Service"], codec: Codec, options: CallOptio
     target: channel.address,
     metadata: options.metadata ?? GrpcMetadata.empty,
     deadline: millis === undefined ? undefined : Date.now() + millis,
-    waitForReady: options.waitForReady === true,
+    waitForReady: options.waitForReady,
     sentBytes: () => sentBytes,
     receivedBytes: () => receivedBytes
   }
