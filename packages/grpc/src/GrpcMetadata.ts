@@ -2,7 +2,8 @@
  * The metadata of an RPC: headers that the client sends, headers and trailers that the server answers with.
  *
  * A value, not a builder: functions return new metadata. Keys are case-insensitive and may have several values. The values
- * of keys that end in `-bin` are bytes; all others are printable ASCII.
+ * of keys that end in `-bin` are bytes; all others are printable ASCII, without spaces at their ends, which gRPC does not keep.
+ * Several texts of a key arrive as one, joined by ", ": HTTP knows no difference.
  *
  * Keys that HTTP knows once (`authorization`, `etag`, `retry-after`, ...) have one value, the last that they were given.
  *
@@ -217,5 +218,5 @@ const checked = (key: string, value: Value): readonly [string, Value] => {
   } else if (!legalText.test(value)) {
     throw new GrpcMetadataError({ key, reason: "the value has characters that are no printable ASCII" })
   }
-  return [name, value]
+  return [name, typeof value === "string" ? value.trim() : value]
 }

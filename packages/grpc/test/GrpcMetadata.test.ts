@@ -21,6 +21,11 @@ describe("metadata", () => {
     assert.deepStrictEqual(GrpcMetadata.getAll(GrpcMetadata.merge(metadata, metadata), "other"), ["c", "c"])
   })
 
+  it("texts have no spaces at their ends, which would not arrive", () => {
+    const metadata = GrpcMetadata.append(GrpcMetadata.make({ a: " b ", c: " " }), "d", "e f  ")
+    assert.deepStrictEqual(metadata.entries, [["a", "b"], ["c", ""], ["d", "e f"]])
+  })
+
   it("text is not found as bytes, nor bytes as text", () => {
     const metadata = GrpcMetadata.make({ "a": "text", "a-bin": new Uint8Array([0, 255]) })
     assert.strictEqual(GrpcMetadata.getBinary(metadata, "a"), undefined)
@@ -59,6 +64,7 @@ describe("metadata", () => {
     ["Content-Type", "text/plain", /a header of HTTP\/2 or of gRPC/],
     ["te", "trailers", /a header of HTTP\/2 or of gRPC/],
     ["connection", "close", /a header of HTTP\/2 or of gRPC/],
+    ["User-Agent", "me", /a header of HTTP\/2 or of gRPC/],
     ["host", "x", /a header of HTTP\/2 or of gRPC/],
     ["x-bin", "text", /the value of a -bin key is bytes/],
     ["x", new Uint8Array([1]), /bytes need a key that ends in -bin/],

@@ -20,7 +20,8 @@ export const reserved: ReadonlySet<string> = new Set([
   "proxy-connection",
   "te",
   "transfer-encoding",
-  "upgrade"
+  "upgrade",
+  "user-agent"
 ])
 
 /** What has one value in HTTP, as Node's http2 has it; a test asks Node. */
@@ -54,7 +55,6 @@ export const onlyOnce: ReadonlySet<string> = new Set([
   "retry-after",
   "tk",
   "upgrade-insecure-requests",
-  "user-agent",
   "x-content-type-options"
 ])
 

@@ -199,5 +199,11 @@ export class InProcessCall {
 }
 
 /** A copy that has been through headers: keys, bytes and values are what the other side gets on the wire. */
-const asReceived = (metadata: Metadata): Metadata =>
-  Metadata.fromHttp2Headers(metadata.toHttp2Headers() as Parameters<typeof Metadata.fromHttp2Headers>[0])
+const asReceived = (metadata: Metadata): Metadata => {
+  const headers: Record<string, string | Array<string>> = {}
+  for (const [key, value] of Object.entries(metadata.toHttp2Headers())) {
+    // Node joins texts that came apart; grpc-js takes bytes apart again.
+    headers[key] = Array.isArray(value) && !key.endsWith("-bin") ? value.join(", ") : value as string | Array<string>
+  }
+  return Metadata.fromHttp2Headers(headers)
+}
