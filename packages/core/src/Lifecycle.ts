@@ -4,7 +4,8 @@
  * The contract of {@link launch} when it is interrupted (SIGTERM under `NodeRuntime.runMain`), or asked to stop, in order:
  *
  * 1. **Announce** to every resource at once: health and readiness say that the end is coming, everything is still served.
- * 2. **Drain delay**, once for all. It ends early after a quiet period without new work.
+ * 2. **Drain delay**, once for all. It ends early after a quiet period without new work, and when the rest of the budget is
+ *    what the resources need to be forced: half of it is left to it in any case.
  * 3. **Close** the layers in their order: what depends on others stops first, dependencies are released after their
  *    dependents. Each resource drains within what is left of the budget, keeping back what those after it need to be forced.
  * 4. **Report**: the reports of all resources, in the order in which they stopped.
@@ -64,13 +65,18 @@ export interface Options {
    * What is kept back of the budget for releasing what is no stoppable resource: pools, files. Default: 1 second.
    */
   readonly reserve?: Duration.Input | undefined
-  /** How long everything is served after the announcement. Default: 0. */
+  /**
+   * How long everything is served after the announcement. It is cut when the rest of the budget is what the resources need to
+   * be forced, one after the other, but not before half of the budget is over. Default: 0.
+   */
   readonly drainDelay?: Duration.Input | undefined
   /**
    * Ends the drain delay early when no new work came for so long. Default: the drain delay is waited out.
    */
   readonly quietPeriod?: Duration.Input | undefined
-  /** The grace period of resources that do not state their own. Default: 10 seconds. */
+  /**
+   * The grace period of resources that do not state their own, and of a start that cannot be interrupted. Default: 10 seconds.
+   */
   readonly grace?: Duration.Input | undefined
   /** The force timeout of resources that do not state their own. Default: 2 seconds. */
   readonly forceTimeout?: Duration.Input | undefined
@@ -90,7 +96,10 @@ export interface Lifecycle {
   readonly awaitDraining: Effect.Effect<void>
   /** Asks for the stop; returns at once. */
   readonly stop: Effect.Effect<void>
-  /** Asks for the stop because a part of the process failed: `launch` fails with this cause in the end. */
+  /**
+   * Asks for the stop because a part of the process failed: `launch` fails with this cause in the end. When the process is to
+   * stop already, whyever, the cause is logged and changes nothing.
+   */
   readonly failCause: (cause: Cause.Cause<never>) => Effect.Effect<void>
   /** Someone is in a hurry: the drain delay ends, and all drains go to force. Finalizers still run. */
   readonly escalate: Effect.Effect<void>
@@ -140,7 +149,11 @@ export const awaitDraining: Effect.Effect<void> = Effect.flatMap(Lifecycle, (lif
  * It is to stop when this effect is interrupted, when something calls `Lifecycle.stop`, or when a part of the process failed
  * (`Lifecycle.failCause`). Interrupted, it ends interrupted; asked, it returns the report; failed, it fails. A layer that
  * fails while it is built stops what had been built, in order, without a drain delay: the process was never ready. Asked to
- * stop while layers are being built, it announces to those that are, and then ends the building.
+ * stop while layers are being built, it announces to those that are, and then ends the building; if that fails, so does
+ * `launch`. Building that cannot be interrupted is waited for like a drain: for the grace period, until the rest of the budget
+ * is what those that are built need to be forced, or until an escalation, and for a second at least. Then what is built stops,
+ * in order, and the building is waited for again: until the budget is over, or for a second after an escalation. If it is left
+ * behind, the stop counts as forced.
  *
  * What stops on its own while the process is ready, a resource in a scope of its own, is no part of the stop of the process:
  * it has its own policy, takes nothing from the budget, and is not in the report.
@@ -328,18 +341,32 @@ const announceMillis = 1_000
 /** How long `onReport` may take where less than that is left of the budget. */
 const reportMillis = 1_000
 
-/** How long the building of layers may take to end, beyond the budget, where the reserve is less. */
+/** How long the building of layers may take to end in any case, and beyond the budget where the reserve is less. */
 const unbuildMillis = 1_000
 
-/** Waits until what is left of the budget is just what those that have not stopped need to be forced. */
-const spent = (budget: StopBudget.StopBudget, clock: Clock.Clock): Effect.Effect<void> => {
+/** Waits until what is left of the budget is just what those that have not stopped need to be forced, or so much earlier. */
+const spent = (budget: StopBudget.StopBudget, clock: Clock.Clock, early = 0): Effect.Effect<void> => {
   const share = budget.share(0)
   const wait: Effect.Effect<void> = Effect.suspend(() => {
-    const left = share.drainUntil() - monotonicMillis(clock)
+    const left = share.drainUntil() - early - monotonicMillis(clock)
     return left <= 0 ? Effect.void : Effect.andThen(Effect.sleep(Duration.millis(left)), wait)
   })
   return wait
 }
+
+const causeOf = <E>(exit: Exit.Exit<unknown, E>): Cause.Cause<E> => Exit.isFailure(exit) ? exit.cause : Cause.empty
+
+/** What failed in an exit, besides interruptions and what is known. */
+const without = <E>(known: Cause.Cause<E>, exit: Exit.Exit<unknown, E>): Exit.Exit<void, E> => {
+  const died = causeOf(exit).reasons.filter((reason) =>
+    !Cause.isInterruptReason(reason) && !known.reasons.includes(reason)
+  )
+  return died.length === 0 ? Exit.void : Exit.failCause(Cause.fromReasons(died))
+}
+
+/** A logger that throws must end neither the stop nor what asks for it. */
+const logError = (...message: ReadonlyArray<unknown>): Effect.Effect<void> =>
+  Effect.asVoid(Effect.exit(Effect.logError(...message)))
 
 /** A listener of the program: that it fails is logged and has no consequences. */
 const reported = (name: string, listener: Effect.Effect<unknown>): Effect.Effect<void> =>
@@ -361,7 +388,7 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
     ? undefined
     : StopPolicy.millis("quietPeriod", options.quietPeriod, "finite")
   const defaults: StopPolicy.Options = { grace: options.grace, forceTimeout: options.forceTimeout }
-  StopPolicy.make(defaults)
+  const { graceMillis } = StopPolicy.make(defaults)
 
   const stopMillis = Math.max(0, budgetMillis - reserveMillis)
   const budget = yield* StopBudget.make(Duration.millis(stopMillis))
@@ -428,7 +455,11 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
     changes: SubscriptionRef.changes(phase),
     awaitDraining: draining.await,
     stop: Effect.asVoid(Deferred.succeed(asked, undefined)),
-    failCause: (cause) => Effect.asVoid(Deferred.failCause(asked, cause)),
+    failCause: (cause) =>
+      Effect.flatMap(
+        Deferred.failCause(asked, cause),
+        (isFirst) => isFirst ? Effect.void : logError("a part of the process failed during the stop", cause)
+      ),
     escalate: Effect.suspend(() => {
       escalated.openUnsafe()
       return Effect.forEach(members, ({ stop }) => stop.escalate, { discard: true })
@@ -445,16 +476,31 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
   const sleepUntil = (deadline: number): Effect.Effect<void> =>
     Effect.suspend(() => Effect.sleep(Duration.millis(deadline - now())))
 
+  /** Waits until the rest of the budget is what the resources need to be forced, but not before half of it is over. */
+  const timeToForce = (start: number, early = 0): Effect.Effect<void> =>
+    Effect.andThen(sleepUntil(start + stopMillis / 2), spent(budget, clock, early))
+
   /** Waits until no member has admitted anything for the quiet period. */
-  const quiet = (quietMillis: number, since: number): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      let last = since
-      for (const { inFlight } of members) last = Math.max(last, inFlight?.lastAdmittedAt() ?? last)
-      const left = last + quietMillis - clock.currentTimeMillisUnsafe()
-      return left <= 0
-        ? Effect.void
-        : Effect.andThen(Effect.sleep(Duration.millis(left)), quiet(quietMillis, since))
+  const quiet = (quietMillis: number, since: number): Effect.Effect<void> => {
+    // Admissions bear the time of the wall clock, which may be set meanwhile: then they count as late as they may have been.
+    const wallAhead = () => clock.currentTimeMillisUnsafe() - now()
+    const ahead = wallAhead()
+    const seen = new Map<StopRegistry.Member, number>()
+    let last = since
+    const wait: Effect.Effect<void> = Effect.suspend(() => {
+      const at = now()
+      const leastAhead = Math.min(ahead, wallAhead())
+      for (const member of members) {
+        const admittedAt = member.inFlight?.lastAdmittedAt()
+        if (admittedAt === undefined || admittedAt === seen.get(member)) continue
+        seen.set(member, admittedAt)
+        last = Math.max(last, Math.min(at, admittedAt - leastAhead))
+      }
+      const left = last + quietMillis - at
+      return left <= 0 ? Effect.void : Effect.andThen(Effect.sleep(Duration.millis(left)), wait)
     })
+    return wait
+  }
 
   const announce = Effect.fnUntraced(function*(drainDelay: number) {
     const start = now()
@@ -468,8 +514,8 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
     )
     const delay = quietMillis === undefined
       ? sleepUntil(start + drainDelay)
-      : Effect.raceFirst(sleepUntil(start + drainDelay), quiet(quietMillis, clock.currentTimeMillisUnsafe()))
-    yield* Effect.raceAllFirst([Effect.andThen(told, delay), escalated.await, sleepUntil(start + stopMillis)])
+      : Effect.raceFirst(sleepUntil(start + drainDelay), quiet(quietMillis, start))
+    yield* Effect.raceAllFirst([Effect.andThen(told, delay), escalated.await, timeToForce(start)])
   })
 
   /** What has stopped until now is no part of the stop of the process, and neither is the time it took. */
@@ -480,33 +526,47 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
     return Option.some<Phase>("Ready")
   })
 
-  /**
-   * Ends the building of a process that never became ready. What was built stops within the budget; what is left then
-   * cannot be interrupted, and is left behind.
-   */
-  const unbuild = Effect.fnUntraced(function*<E>(
-    serving: Fiber.Fiber<never, E>,
-    start: number
-  ): Effect.fn.Return<Exit.Exit<void, E>> {
-    serving.interruptUnsafe()
-    const exit = yield* Effect.raceFirst(
-      Fiber.await(serving),
-      Effect.as(
-        Effect.andThen(
-          sleepUntil(start + stopMillis + Math.max(reserveMillis, unbuildMillis)),
-          Effect.logError("the start of the process cannot be interrupted, and is left behind")
-        ),
-        Exit.void
-      )
+  const isStopping = (): boolean =>
+    Array.from(members).some(({ stop }) => stop.phase() !== "Serving" && stop.phase() !== "Announced")
+
+  /** Waits until members are left of which none has stopped or is stopping for a while: nothing closes them. */
+  const idle: Effect.Effect<void> = Effect.suspend(() => {
+    const stopped = reports.length
+    return Effect.andThen(
+      Effect.sleep(Duration.millis(unbuildMillis)),
+      Effect.suspend(() => members.size === 0 || isStopping() || reports.length > stopped ? idle : Effect.void)
     )
-    const died = Exit.isSuccess(exit) ? [] : exit.cause.reasons.filter((reason) => !Cause.isInterruptReason(reason))
-    return died.length === 0 ? Exit.void : Exit.failCause(Cause.fromReasons(died))
+  })
+
+  /** Waits until what was built is to stop although the building has not ended; so many had stopped before it was to end. */
+  const overdue = Effect.fnUntraced(function*(start: number, stopped: number) {
+    yield* Effect.sleep(Duration.millis(unbuildMillis))
+    yield* Effect.raceAllFirst([
+      Effect.sleep(Duration.millis(graceMillis - unbuildMillis)),
+      timeToForce(start),
+      escalated.await
+    ])
+    if (!isStopping() && reports.length === stopped) return
+    // Building that is interrupted stops what it had built, in order; another part of it may go on, and hold the rest.
+    yield* Effect.raceFirst(timeToForce(start, unbuildMillis), escalated.await)
+    yield* idle
+  })
+
+  /** Ends the building of a process that never became ready, and with it what was built, where it can be interrupted. */
+  const unbuild = Effect.fnUntraced(function*(serving: Fiber.Fiber<never, unknown>, start: number, until: number) {
+    const stopped = reports.length
+    serving.interruptUnsafe()
+    yield* Effect.raceAllFirst([Fiber.await(serving), overdue(start, stopped), sleepUntil(until)])
+    if (serving.pollUnsafe() !== undefined) return
+    yield* Effect.exit(
+      Effect.logWarning("the start of the process cannot be interrupted: what is built stops before it has ended")
+    )
   })
 
   const close = Effect.fnUntraced(function*<E>(
     scope: Scope.Closeable,
     serving: Fiber.Fiber<never, E>,
-    exit: Exit.Exit<unknown, unknown>
+    exit: Exit.Exit<unknown, E>
   ) {
     const startedAt = clock.currentTimeMillisUnsafe()
     const start = now()
@@ -520,14 +580,25 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
     const drainStart = now()
     yield* SubscriptionRef.set(phase, "Draining")
     draining.openUnsafe()
-    const built = serving.pollUnsafe() === undefined ? yield* unbuild(serving, start) : Exit.void
-    const closed = Exit.asVoidAll([built, yield* Effect.exit(Scope.close(scope, exit))])
+    const until = start + stopMillis + Math.max(reserveMillis, unbuildMillis)
+    if (serving.pollUnsafe() === undefined) yield* unbuild(serving, start, until)
+    const released = yield* Effect.exit(Scope.close(scope, exit))
     endSpan()
+    if (serving.pollUnsafe() === undefined) {
+      const hurry = Effect.andThen(escalated.await, Effect.sleep(Duration.millis(unbuildMillis)))
+      yield* Effect.raceAllFirst([Fiber.await(serving), hurry, sleepUntil(until)])
+    }
+    const served = serving.pollUnsafe()
+    const isLeftBehind = served === undefined
+    if (isLeftBehind) yield* logError("the start of the process did not end, and is left behind")
+    const built = isLeftBehind ? Exit.void : without(causeOf(exit), served)
     // A finalizer that dies hides neither the others nor the cause of the stop, and runMain would not log it.
-    if (Exit.isFailure(closed)) yield* Effect.logError("a finalizer failed during the stop", closed.cause)
+    if (Exit.isFailure(built)) yield* logError("the start of the process failed during the stop", built.cause)
+    if (Exit.isFailure(released)) yield* logError("a finalizer failed during the stop", released.cause)
+    const closed = Exit.asVoidAll([built, released])
     const end = now()
     const report: ProcessReport = {
-      outcome: reports.some(({ outcome }) => outcome === "forced") ? "forced" : "graceful",
+      outcome: isLeftBehind || reports.some(({ outcome }) => outcome === "forced") ? "forced" : "graceful",
       startedAt,
       durations: { drainDelay: drainStart - start, closing: end - drainStart, total: end - start },
       resources: reports.slice()
@@ -558,8 +629,10 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
             { startImmediately: true }
           )
           const exit = yield* Effect.exit(restore(Effect.raceFirst(Fiber.join(serving), Deferred.await(asked))))
+          // From now on what else fails is no cause of the stop; an interruption hides none that came before it.
+          yield* Deferred.succeed(asked, undefined)
+          const failed = Cause.combine(causeOf(exit), causeOf(yield* Effect.exit(Deferred.await(asked))))
           const [report, closed] = yield* close(scope, serving, exit)
-          const failed = Exit.isFailure(exit) ? exit.cause : Cause.empty
           const cause = Exit.isFailure(closed) ? Cause.combine(failed, closed.cause) : failed
           return cause.reasons.length === 0 ? report : yield* Effect.failCause(cause)
         })

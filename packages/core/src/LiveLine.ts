@@ -54,18 +54,16 @@ export const make = (terminal: Terminal): Effect.Effect<void, never, Scope.Scope
       terminal.write(`${clearLine}${line.slice(0, Math.max(0, (terminal.columns ?? 80) - 1))}\r`)
     })
 
-    // Not `forkScoped`: its fiber would end before the resources that were made after it have stopped.
-    const fiber = yield* Effect.forkDetach(
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        if (lifecycle.phase() !== "Starting" && lifecycle.phase() !== "Ready") terminal.write(clearLine)
+      })
+    )
+    yield* Effect.forkScoped(
       Effect.andThen(
         Stream.runHead(Stream.filter(lifecycle.changes, (phase) => phase !== "Starting" && phase !== "Ready")),
         Effect.forever(Effect.andThen(show, Effect.sleep(Duration.millis(everyMillis))))
       )
-    )
-    yield* Effect.addFinalizer(() =>
-      Effect.sync(() => {
-        fiber.interruptUnsafe()
-        if (lifecycle.phase() !== "Starting" && lifecycle.phase() !== "Ready") terminal.write(clearLine)
-      })
     )
   })
 

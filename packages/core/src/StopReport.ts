@@ -60,7 +60,7 @@ export interface StopReport {
  * @since 0.1.0
  */
 export interface ProcessReport {
-  /** `forced` if one of the resources was. */
+  /** `forced` if one of the resources was, or if a start that could not be interrupted was left behind. */
   readonly outcome: "graceful" | "forced"
   /** When the stop was announced, in milliseconds since the epoch. */
   readonly startedAt: number

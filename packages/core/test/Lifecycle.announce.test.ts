@@ -185,17 +185,105 @@ it.effect("an announcement that dies is in the report, and delays nothing", () =
     assert.match(report().resources[0]!.failures[0]!, /^announce: .*no announcement/)
   }))
 
-it.effect("a drain delay longer than the budget is cut, and keeps the reserve back", () =>
+it.effect("a drain delay longer than the budget is cut, and leaves resources their force, besides the reserve", () =>
   Effect.gen(function*() {
     const { launch, resource } = yield* Program.make
-    const { interrupt, report } = yield* launch(resource("api", { drain: Effect.never }), {
-      budget: "5 seconds",
+    const hangs = { drain: Effect.never, interrupt: Effect.sleep("1900 millis"), forceTimeout: "2 seconds" } as const
+    const app = Lifecycle.sequence([resource("api", hangs), resource("admin", hangs)])
+    const { interrupt, report } = yield* launch(app, {
+      budget: "10 seconds",
       reserve: "1 second",
       drainDelay: "1 minute"
     })
     yield* interrupt
-    assert.deepStrictEqual({ ...report().durations }, { drainDelay: 4_000, closing: 0, total: 4_000 })
+    assert.strictEqual(report().durations.drainDelay, 5_000)
+    for (const { durations } of report().resources) assert.strictEqual(durations.interrupting, 1_900)
   }))
+
+it.effect("a drain delay keeps half of the budget, however many resources there are to force", () =>
+  Effect.gen(function*() {
+    const { launch, lines, resource } = yield* Program.make
+    const many = Array.from({ length: 20 }, (_, index) => resource(`${index}`, { forceTimeout: "2 seconds" }))
+    const one = yield* launch(Lifecycle.parallel(many), { drainDelay: "5 seconds", budget: "25 seconds" })
+    yield* one.interrupt
+    assert.strictEqual(drainedAt(lines, "0"), 5_000)
+    const other = yield* launch(Layer.fresh(Lifecycle.parallel(many)), {
+      drainDelay: "20 seconds",
+      budget: "25 seconds"
+    })
+    yield* other.interrupt
+    assert.strictEqual(drainedAt(lines, "0"), 5_000 + 12_000)
+  }))
+
+/** A clock whose wall time can be set. */
+const settable = Effect.map(Clock.Clock, (clock) => {
+  let ahead = 0
+  const self: Clock.Clock = { ...clock, currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe() + ahead }
+  return {
+    clock: self,
+    set: (millis: number) => {
+      ahead = millis
+    }
+  }
+})
+
+const anHour = 3_600_000
+
+/** When it drains: the wall clock is set after 500 ms, work comes before and after as given; quiet is 1 second of 10. */
+const drainedWhereClockIsSet = (aheadBy: number, before: ReadonlyArray<number>, after: ReadonlyArray<number>) =>
+  Effect.gen(function*() {
+    const { clock, set } = yield* settable
+    return yield* Effect.provideService(
+      Effect.gen(function*() {
+        const start = yield* Effect.clockWith((clock) => Effect.sync(() => clock.monotonicTimeNanosUnsafe()))
+        const { launch, resource } = yield* Program.make
+        const inFlight = yield* InFlight.make
+        let drained: number | undefined
+        const drain = Effect.sync(() => {
+          drained = Number(clock.monotonicTimeNanosUnsafe() - start) / 1_000_000
+        })
+        const { end, fiber } = yield* launch(resource("api", { inFlight, drain }), {
+          drainDelay: "10 seconds",
+          quietPeriod: "1 second"
+        })
+        fiber.interruptUnsafe()
+        let now = 0
+        const workAt = Effect.fnUntraced(function*(times: ReadonlyArray<number>) {
+          for (const time of times) {
+            yield* TestClock.adjust(time - now)
+            now = time
+            yield* InFlight.run(inFlight, "work", Effect.void)
+          }
+        })
+        yield* workAt(before)
+        yield* TestClock.adjust(500 - now)
+        now = 500
+        set(aheadBy)
+        yield* workAt(after)
+        yield* end
+        return drained
+      }),
+      Clock.Clock,
+      clock
+    )
+  })
+
+it.effect.each(
+  [
+    ["forward: what came before it", anHour, [400], [], 1_400, 1_400],
+    ["forward: what comes after it", anHour, [400], [700], 1_700, 2_400],
+    ["back: what came before it", -anHour, [400], [], 1_400, 2_000],
+    ["back: what comes after it", -anHour, [400], [700], 1_700, 1_700]
+  ] as const
+)(
+  "57: a wall clock that is set ends no quiet period early, nor keeps it from ending: %s",
+  ([, ahead, before, after, atLeast, atMost]) =>
+    Effect.gen(function*() {
+      const drained = yield* drainedWhereClockIsSet(ahead, before, after)
+      assert.isAtLeast(drained!, atLeast)
+      assert.isAtMost(drained!, atMost)
+    })
+)
 
 it.effect("a resource that is made while the process is ready serves until that is to stop", () =>
   Effect.gen(function*() {

@@ -1,8 +1,11 @@
 import { assert, it } from "@effect/vitest"
 import * as Lifecycle from "@lastcall/core/Lifecycle"
+import * as VirtualTime from "@lastcall/testing/VirtualTime"
 import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as References from "effect/References"
@@ -47,6 +50,70 @@ const logsOf = <A, E>(effect: Effect.Effect<A, E>, logs: Array<string>) =>
     ])),
     Effect.provideService(References.MinimumLogLevel, "Warn")
   )
+
+it.effect("50: a cause that comes in the moment of an interruption is in the cause of launch, or logged", () =>
+  Effect.gen(function*() {
+    const seeds = Array.from({ length: 50 }, (_, seed) => seed)
+    for (const seed of seeds) {
+      const { exit, logs } = yield* VirtualTime.run(
+        Effect.gen(function*() {
+          const logs: Array<string> = []
+          const lifecycle = Deferred.makeUnsafe<Lifecycle.Lifecycle>()
+          const app = Layer.effectDiscard(
+            Effect.flatMap(Lifecycle.Lifecycle, (self) => Deferred.succeed(lifecycle, self))
+          )
+          const fiber = yield* Effect.forkDetach(logsOf(Lifecycle.launch(app), logs))
+          const { failCause } = yield* Deferred.await(lifecycle)
+          yield* Effect.sleep(1)
+          const fails = yield* Effect.forkDetach(logsOf(failCause(Cause.die("the accept loop")), logs))
+          fiber.interruptUnsafe()
+          yield* Fiber.await(fails)
+          return { exit: yield* Fiber.await(fiber), logs }
+        }),
+        { seed }
+      )
+      assert.isTrue(
+        defects(exit).includes("the accept loop") || logs.some((log) => log.includes("the accept loop")),
+        `seed ${seed}`
+      )
+    }
+  }))
+
+it.effect.each(
+  [
+    ["asked to, during the drain delay", false, 500],
+    ["asked to, during the drain", false, 1_500],
+    ["interrupted, during the drain delay", true, 500],
+    ["interrupted, during the drain", true, 1_500]
+  ] as const
+)(
+  "50: a part that fails while the process stops is logged with its cause, and changes neither exit nor report: %s",
+  ([, isInterrupted, after]) =>
+    Effect.gen(function*() {
+      const { resource } = yield* Program.make
+      const logs: Array<string> = []
+      let lifecycle: Lifecycle.Lifecycle | undefined
+      const seesLifecycle = Layer.effectDiscard(
+        Effect.map(Lifecycle.Lifecycle, (self) => {
+          lifecycle = self
+        })
+      )
+      const app = Layer.provide(resource("api", aSecond), seesLifecycle)
+      const fiber = yield* Effect.forkDetach(logsOf(Lifecycle.launch(app, { drainDelay: "1 second" }), logs), {
+        startImmediately: true
+      })
+      if (isInterrupted) fiber.interruptUnsafe()
+      else yield* lifecycle!.stop
+      yield* TestClock.adjust(after)
+      yield* logsOf(lifecycle!.failCause(Cause.die("the connection is gone")), logs)
+      yield* TestClock.adjust("2 seconds")
+      const exit = fiber.pollUnsafe()!
+      assert.lengthOf(logs, 1)
+      assert.match(logs[0]!, /^Error: a part of the process failed during the stop .*the connection is gone/)
+      if (isInterrupted) assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
+      else assert.strictEqual(Exit.isSuccess(exit) ? exit.value.outcome : exit.cause, "graceful")
+    })
+)
 
 it.effect("51: a finalizer that dies is logged, hides no other, and the exit is not clean", () =>
   Effect.gen(function*() {
@@ -181,29 +248,6 @@ it.effect("a stop while a layer is being built announces to what serves already,
     assert.deepStrictEqual({ ...report().durations }, { drainDelay: 0, closing: 1000, total: 1000 })
   }))
 
-it.effect("building that cannot be interrupted holds the stop no longer than the budget", () =>
-  Effect.gen(function*() {
-    const { launch, lines, resource } = yield* Program.make
-    const app = Lifecycle.sequence([resource("deaf", { build: Program.deafForEver }), resource("b", Program.stuck)])
-    const { interrupt, report } = yield* launch(app, { budget: "7 seconds" })
-    const exit = yield* interrupt
-    assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
-    assert.strictEqual(report().durations.total, 7_000)
-    assert.strictEqual(lines.at(-1), "7000 b released")
-  }))
-
-it.effect.each([[0, 8_000], ["3 seconds", 7_000]] as const)(
-  "building that cannot be interrupted is left behind when the budget is over, or a second later without a reserve: %s",
-  ([reserve, at]) =>
-    Effect.gen(function*() {
-      const { launch, lines, resource } = yield* Program.make
-      const app = Lifecycle.sequence([resource("deaf", { build: Program.deafForEver }), resource("b")])
-      const { interrupt } = yield* launch(app, { budget: "7 seconds", reserve })
-      yield* interrupt
-      assert.include(lines, `${at} b drains`)
-    })
-)
-
 it.effect("what dies where a stop ends the building is in the cause of launch", () =>
   Effect.gen(function*() {
     const { launch, lines, resource } = yield* Program.make
@@ -215,6 +259,35 @@ it.effect("what dies where a stop ends the building is in the cause of launch", 
     assert.strictEqual(lines.at(-1), "0 b released")
     assert.strictEqual(Lifecycle.exitCode(exit, report()), 1)
   }))
+
+it.effect.each(
+  [
+    ["building", { build: Effect.andThen(Effect.sleep("200 millis"), Effect.die("no port")) }, Effect.void],
+    ["warm-up", {}, Effect.andThen(Effect.sleep("200 millis"), Effect.die("no port"))]
+  ] as const
+)(
+  "a %s that fails while the stop is announced is logged, and in the cause of launch",
+  ([, options, warmUp]) =>
+    Effect.gen(function*() {
+      const { lines, resource } = yield* Program.make
+      const logs: Array<string> = []
+      const b = resource("b", { announce: Effect.sleep("500 millis") })
+      const app = Lifecycle.sequence([resource("slow", options), b])
+      const fiber = yield* Effect.forkDetach(logsOf(Lifecycle.launch(app, { warmUp }), logs), {
+        startImmediately: true
+      })
+      yield* TestClock.adjust("100 millis")
+      fiber.interruptUnsafe()
+      yield* TestClock.adjust("1 second")
+      const exit = fiber.pollUnsafe()!
+      assert.deepStrictEqual(defects(exit), ["no port"])
+      assert.isTrue(Exit.hasInterrupts(exit))
+      const failures = logs.filter((log) => !log.includes("b: announce"))
+      assert.lengthOf(failures, 1, logs.join("\n"))
+      assert.match(failures[0]!, /^Error: the start of the process failed during the stop .*no port/)
+      assert.match(lines.at(-1)!, /b released$/)
+    })
+)
 
 it.effect("a process whose building ends while its stop is announced does not become ready", () =>
   Effect.gen(function*() {

@@ -409,7 +409,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "the drain delay passes the budget",
     module: "Lifecycle",
-    from: "escalated.await, sleepUntil(start + stopMillis)])",
+    from: "escalated.await, timeToForce(start)])",
     to: "escalated.await])",
     breaks: "9. a process ends within its budget, less what is kept back, whatever its resources do",
     mode: "in order"
@@ -417,8 +417,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "an escalation does not end the drain delay of a process",
     module: "Lifecycle",
-    from: "escalated.await, sleepUntil(start + stopMillis)])",
-    to: "sleepUntil(start + stopMillis)])",
+    from: "escalated.await, timeToForce(start)])",
+    to: "timeToForce(start)])",
     breaks:
       "9. the drain delay passes once, if the process was ready, and no longer than the budget or until someone hurries",
     mode: "in order"
@@ -506,9 +506,9 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "the building of layers is not waited for",
     module: "Lifecycle",
-    from: "serving.pollUnsafe() === undefined ? yield* unbuild(serving, start) : Exit.void",
-    to: "(serving.interruptUnsafe(), Exit.void)",
-    breaks: "9. it ends as it was asked to, with what died meanwhile",
+    from: "if (serving.pollUnsafe() === undefined) yield* unbuild(serving, start, until)",
+    to: "serving.interruptUnsafe()",
+    breaks: "9. what stops later begins when what stops before has been released",
     mode: "in order"
   },
   {

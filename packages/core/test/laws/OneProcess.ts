@@ -33,6 +33,12 @@ const made = (facts: Facts) =>
 const forceTimeoutOf = ({ scenario: { options } }: Facts, { policy }: Resource): number =>
   policy.forceTimeout ?? options.forceTimeout
 
+/** How long the drain delay may be, where these are to be forced in what is left. */
+const drainDelayBeside = (facts: Facts, list: ReadonlyArray<{ readonly resource: Resource }>): number => {
+  const forces = list.reduce((sum, { resource }) => sum + forceTimeoutOf(facts, resource), 0)
+  return Math.max(stopMillis(facts) / 2, stopMillis(facts) - forces)
+}
+
 /** When the process, once it stopped, was told to hurry. */
 const hurriedAt = ({ asked, scenario: { escalation } }: Facts): number => Math.max(asked, escalation ?? Infinity)
 
@@ -77,14 +83,24 @@ export const laws: ReadonlyArray<Law> = [
     check(facts) {
       const { report, scenario: { options, tree } } = facts
       const delay = facts.phases.includes("Ready") ? options.drainDelay : 0
-      const most = Math.min(stopMillis(facts), hurriedAt(facts) - facts.asked)
+      const untilHurried = hurriedAt(facts) - facts.asked
+      const all = made(facts)
+      const surely = all.filter(({ name, resource }) =>
+        resource.alone === undefined && timeOf(facts, name, "made")! < facts.asked
+      )
       const slowest = Math.max(
         ...resources(tree).map(({ resource: { announce } }) =>
           announce.does === "hangs" || announce.does === "is deaf for ever" ? Infinity : announce.after
         )
       )
-      assert.isAtLeast(report.durations.drainDelay, Math.min(delay, most))
-      assert.isAtMost(report.durations.drainDelay, Math.min(Math.max(delay, slowest), most))
+      assert.isAtLeast(
+        report.durations.drainDelay,
+        Math.min(delay, drainDelayBeside(facts, all), untilHurried) - precision
+      )
+      assert.isAtMost(
+        report.durations.drainDelay,
+        Math.min(Math.max(delay, slowest), drainDelayBeside(facts, surely), untilHurried) + precision
+      )
     }
   },
   {
