@@ -22,7 +22,10 @@ import * as StopPolicy from "./StopPolicy.ts"
 export interface Options<A, E, R, E2, R2> {
   /** The name in logs and in the report. */
   readonly name: string
-  /** Waits for the next message. Interrupted when the drain begins; what it has returned by then is handled. */
+  /**
+   * Waits for the next message. Interrupted when the drain begins; what it has returned by then is handled. If it is
+   * interrupted by anything else, as by a queue that is shut down, that is the end of the messages.
+   */
   readonly take: Effect.Effect<A, E, R>
   /**
    * Handles a message, and acknowledges it. If it fails or dies, that is logged and counted, and the loop goes on. In a force
@@ -41,7 +44,8 @@ export interface Options<A, E, R, E2, R2> {
  * **Details**
  *
  * No message is lost between taking and handling: what was taken is handled, also if the drain begins in that moment. If
- * `take` fails or dies, the loop ends and the `Lifecycle` in the context is asked to stop with that cause.
+ * `take` fails or dies, the loop ends and the `Lifecycle` in the context is asked to stop with that cause; so it is if the
+ * messages end while the process serves.
  *
  * @category constructors
  * @since 0.1.0
@@ -72,22 +76,38 @@ export const make = <A, E, R, E2, R2>(
           (cause) =>
             Cause.hasInterruptsOnly(cause)
               ? Effect.void
-              : Effect.logError(`${name}: a message was not handled`, cause)
+              : logError(`${name}: a message was not handled`, cause)
         ))
     )
 
+    let isDraining = false
+    /** Whoever ends the messages while the process stops may do so. */
+    const isExpected = (): boolean => isDraining || (lifecycle.phase() !== "Starting" && lifecycle.phase() !== "Ready")
+
     const ended = (exit: Exit.Exit<never, E>): Effect.Effect<void> =>
-      Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)
-        ? Effect.andThen(
-          Effect.logError(`${name}: the loop ended`, exit.cause),
-          lifecycle.failCause(Cause.die(Cause.squash(exit.cause)))
+      Effect.suspend(() => {
+        if (Exit.isSuccess(exit)) return Effect.void
+        const isInterrupted = Cause.hasInterruptsOnly(exit.cause)
+        if (isInterrupted && isExpected()) return Effect.void
+        const cause = isInterrupted ? Cause.die(new Error(`the messages of ${name} have ended`)) : exit.cause
+        return Effect.andThen(
+          logError(`${name}: the loop ended`, cause),
+          lifecycle.failCause(Cause.die(Cause.squash(cause)))
         )
-        : Effect.void
+      })
 
     const loops = yield* Effect.forEach(
       Array.from({ length: concurrency }),
       () => Effect.forkDetach(Effect.onExit(Effect.forever(next), ended))
     )
 
-    return yield* GracefulStop.make({ name, inFlight, drain: Fiber.interruptAll(loops) }, options.stop)
+    const drain = Effect.suspend(() => {
+      isDraining = true
+      return Fiber.interruptAll(loops)
+    })
+    return yield* GracefulStop.make({ name, inFlight, drain }, options.stop)
   }))
+
+/** A logger that throws ends the fiber that logs; what comes next must not be lost by that. */
+const logError = (message: string, cause: Cause.Cause<unknown>): Effect.Effect<unknown> =>
+  Effect.exit(Effect.logError(message, cause))

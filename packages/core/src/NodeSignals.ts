@@ -44,9 +44,10 @@ export const listen = (options: Options = {}): Effect.Effect<void, never, Scope.
 
     const onSignal = (signal: NodeJS.Signals): void => {
       received++
-      if (received === 1) run(Effect.andThen(Effect.logInfo(`${signal}: stopping`), lifecycle.stop))
+      // `exit`, since a logger that throws would end the fiber.
+      if (received === 1) run(Effect.andThen(Effect.exit(Effect.logInfo(`${signal}: stopping`)), lifecycle.stop))
       else if (received === 2) {
-        run(Effect.andThen(Effect.logWarning(`${signal} again: forcing the stop`), lifecycle.escalate))
+        run(Effect.andThen(Effect.exit(Effect.logWarning(`${signal} again: forcing the stop`)), lifecycle.escalate))
       } else exit(128 + constants.signals[signal])
     }
 

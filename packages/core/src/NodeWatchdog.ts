@@ -7,6 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import { Worker } from "node:worker_threads"
 import { Lifecycle } from "./Lifecycle.ts"
 import { renderRunning } from "./StopEvent.ts"
@@ -20,8 +21,8 @@ import * as StopPolicy from "./StopPolicy.ts"
  */
 export interface Options {
   /**
-   * How long after the announcement the process has to be gone. Default: 28 seconds, between the budget's default of 25 and
-   * Kubernetes' 30.
+   * How long after the announcement the process has to be gone. At most 2^31 - 1 milliseconds, some 24 days, the longest
+   * timer of Node; more is as much. Default: 28 seconds, between the budget's default of 25 and Kubernetes' 30.
    */
   readonly after?: Duration.Input | undefined
 }
@@ -39,8 +40,8 @@ export const exitCode = 137
  *
  * **Details**
  *
- * A worker thread is told when the stop is announced, and then of each resource that drains or has stopped. If the process
- * still exists when the time is over, it writes one line to stderr that says what was still open, and kills the process with
+ * A worker thread is told when the stop is announced, and then of each event of a resource. If the process still exists
+ * when the time is over, it writes one line to stderr that says what was still open, and kills the process with
  * SIGKILL: nothing else ends a process whose main thread does not turn. The thread does not keep the process alive, and a
  * stop that has ended does not call it off: a handle that keeps the process alive afterwards is what it is for. So use it in
  * programs that end when they have stopped, not in tests.
@@ -52,38 +53,30 @@ export const make = (options: Options = {}): Effect.Effect<void, never, Scope.Sc
   Effect.gen(function*() {
     const lifecycle = yield* Lifecycle
     const afterMillis = StopPolicy.millis("after", options.after ?? "28 seconds", "finite")
-    const worker = new Worker(program, { eval: true })
+    const worker = new Worker(program, { eval: true, workerData: Math.min(afterMillis, maxTimerMillis) })
     worker.unref()
-    let isArmed = false
 
     const describe = (): string => {
       const left = lifecycle.members().filter(({ stop }) => stop.phase() !== "Stopped")
       return left.length === 0
-        ? "all resources had stopped, a handle or a blocked event loop kept the process alive"
+        ? "all resources had stopped, a finalizer, a handle or a blocked event loop kept the process alive"
         : left.map(({ inFlight, stop }) =>
           `${stop.name} (${stop.phase()}, ${renderRunning(inFlight?.running() ?? [])})`
         )
           .join(", ")
     }
 
-    const arm = (): void => {
-      if (isArmed) return
-      isArmed = true
-      worker.postMessage({ afterMillis })
-    }
-
     const isStopping = (): boolean => lifecycle.phase() !== "Starting" && lifecycle.phase() !== "Ready"
 
-    // With no resource that tells anything, what is left is what is released after this.
-    yield* Effect.addFinalizer(() => Effect.sync(() => void (isStopping() && arm())))
-    yield* lifecycle.onEvent(() =>
-      Effect.sync(() => {
-        // A resource that stops on its own is no stop of the process.
-        if (!isStopping()) return
-        arm()
-        worker.postMessage({ open: describe() })
-      })
-    )
+    /** The first time arms it. */
+    const tell = Effect.sync(() => {
+      // A resource that stops on its own is no stop of the process.
+      if (isStopping()) worker.postMessage(describe())
+    })
+
+    // What hangs may be no resource, so that nothing is told of it.
+    yield* Effect.forkScoped(Effect.andThen(Stream.runHead(Stream.filter(lifecycle.changes, isStopping)), tell))
+    yield* lifecycle.onEvent(() => tell)
   })
 
 /**
@@ -94,17 +87,20 @@ export const make = (options: Options = {}): Effect.Effect<void, never, Scope.Sc
  */
 export const layer = (options?: Options): Layer.Layer<never> => Layer.effectDiscard(make(options))
 
+const maxTimerMillis = 2 ** 31 - 1
+
 /** Runs in the worker. `writeSync` because the main thread, whose stderr a worker's would go through, may be blocked. */
 const program = `
 const { writeSync } = require("node:fs")
-const { parentPort } = require("node:worker_threads")
-let open = "nothing was told yet"
+const { parentPort, workerData: afterMillis } = require("node:worker_threads")
+let open
 parentPort.on("message", (message) => {
-  if (message.open !== undefined) open = message.open
-  if (message.afterMillis === undefined) return
+  open = message
+})
+parentPort.once("message", () => {
   setTimeout(() => {
-    writeSync(2, "lastcall: the stop did not end in " + message.afterMillis + " ms, killing the process; still open: " + open + "\\n")
+    writeSync(2, "lastcall: the stop did not end in " + afterMillis + " ms, killing the process; still open: " + open + "\\n")
     process.kill(process.pid, "SIGKILL")
-  }, message.afterMillis)
+  }, afterMillis)
 })
 `

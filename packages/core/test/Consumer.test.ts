@@ -170,6 +170,109 @@ it.effect("a loop whose queue fails is logged with its cause; one that a drain e
     assert.deepStrictEqual(logs, ["Error: orders: the loop ended: the broker has gone"])
   }))
 
+/** A program whose consumer takes from a queue that someone else shuts down. */
+const launchWith = Effect.fnUntraced(function*(options?: Lifecycle.LaunchOptions) {
+  const queue = yield* Queue.unbounded<number>()
+  const logs: Array<string> = []
+  let lifecycle: Lifecycle.Lifecycle | undefined
+  const consumer = Effect.gen(function*() {
+    lifecycle = yield* Lifecycle.Lifecycle
+    yield* Consumer.make({ name: "orders", take: Queue.take(queue), handle: () => Effect.void })
+  })
+  const fiber = yield* Effect.forkChild(
+    logsOf(Effect.exit(Lifecycle.launch(Layer.effectDiscard(consumer), options)), logs)
+  )
+  yield* TestClock.adjust(0)
+  return { fiber, lifecycle: lifecycle!, logs, queue }
+})
+
+it.effect("a queue that is shut down while the process serves ends the loop, is logged, and asks for the stop", () =>
+  Effect.gen(function*() {
+    const { fiber, lifecycle, logs, queue } = yield* launchWith()
+    assert.strictEqual(lifecycle.phase(), "Ready")
+    yield* Queue.shutdown(queue)
+    const exit = yield* Fiber.join(fiber)
+    assert.isTrue(Exit.isFailure(exit) && Exit.hasDies(exit))
+    assert.deepStrictEqual(logs, ["Error: orders: the loop ended: Error: the messages of orders have ended"])
+  }))
+
+it.effect("a queue that is shut down while the process starts ends the start", () =>
+  Effect.gen(function*() {
+    const { fiber, lifecycle, queue } = yield* launchWith({ warmUp: Effect.never })
+    assert.strictEqual(lifecycle.phase(), "Starting")
+    yield* Queue.shutdown(queue)
+    assert.isTrue(Exit.isFailure(yield* Fiber.join(fiber)))
+  }))
+
+it.effect("a queue that is shut down while the process stops ends the loop in silence", () =>
+  Effect.gen(function*() {
+    const { fiber, lifecycle, logs, queue } = yield* launchWith({ drainDelay: "1 second" })
+    yield* lifecycle.stop
+    yield* TestClock.adjust("500 millis")
+    assert.strictEqual(lifecycle.phase(), "Announced")
+    yield* Queue.shutdown(queue)
+    yield* TestClock.adjust("500 millis")
+    assert.isTrue(Exit.isSuccess(yield* Fiber.join(fiber)))
+    assert.deepStrictEqual(logs, [])
+  }))
+
+it.effect("a queue that fails while the process stops is logged", () =>
+  Effect.gen(function*() {
+    const logs: Array<string> = []
+    const consumer = Effect.flatMap(Lifecycle.Lifecycle, ({ stop }) =>
+      Consumer.make({
+        name: "orders",
+        take: Effect.andThen(stop, Effect.andThen(Effect.sleep("1 second"), Effect.fail("the broker has gone"))),
+        handle: () => Effect.void
+      }))
+    const fiber = yield* Effect.forkChild(
+      logsOf(Effect.exit(Lifecycle.launch(Layer.effectDiscard(consumer), { drainDelay: "2 seconds" })), logs)
+    )
+    yield* TestClock.adjust("2 seconds")
+    yield* Fiber.join(fiber)
+    assert.include(logs, "Error: orders: the loop ended: the broker has gone")
+  }))
+
+it.effect("a consumer that stops on its own while the process serves fails nothing", () =>
+  Effect.gen(function*() {
+    const logs: Array<string> = []
+    let failed = false
+    const lifecycle: Lifecycle.Lifecycle = {
+      ...yield* Lifecycle.Lifecycle,
+      failCause: () => Effect.sync(() => void (failed = true))
+    }
+    const consumer = Consumer.make({ name: "orders", take: Effect.never, handle: () => Effect.void })
+    yield* logsOf(Effect.scoped(Effect.andThen(consumer, TestClock.adjust(0))), logs).pipe(
+      Effect.provideService(Lifecycle.Lifecycle, lifecycle)
+    )
+    assert.isFalse(failed)
+    assert.deepStrictEqual(logs, [])
+  }))
+
+it.effect("a logger that throws ends no loop, and does not take the stop that a loop's end asks for", () =>
+  Effect.gen(function*() {
+    const logger = Logger.make<unknown, void>(() => {
+      throw new Error("no")
+    })
+    const queue = yield* Queue.unbounded<number>()
+    yield* Queue.offerAll(queue, [1, 2])
+    const second = yield* Deferred.make<void>()
+    const consumer = Consumer.make({
+      name: "orders",
+      take: Queue.take(queue),
+      handle: (n) => n === 1 ? Effect.fail("no") : Deferred.succeed(second, undefined)
+    })
+    const fiber = yield* Effect.exit(Lifecycle.launch(Layer.effectDiscard(consumer))).pipe(
+      Effect.provide(Logger.layer([logger])),
+      Effect.provideService(StopEvent.Sink, () => Effect.void),
+      Effect.forkChild
+    )
+    yield* Deferred.await(second)
+    yield* Queue.shutdown(queue)
+    const exit = yield* Fiber.join(fiber)
+    assert.include(String(Exit.isFailure(exit) && Cause.squash(exit.cause)), "the messages of orders have ended")
+  }))
+
 it.effect("options that make no sense are refused before anything is taken", () =>
   Effect.gen(function*() {
     let taken = 0

@@ -251,7 +251,7 @@ it.live("while it serves, connections are kept alive, also those that are idle w
 it.live("it listens to the server until the scope closes", () =>
   Effect.gen(function*() {
     const server = http.createServer()
-    const count = () => [server.listenerCount("request"), server.listenerCount("connection")]
+    const count = () => ["request", "connection", "secureConnection"].map((event) => server.listenerCount(event))
     const before = count()
     yield* Effect.scoped(NodeHttp.make(server, { name: "pages" }))
     assert.deepStrictEqual(count(), before)

@@ -108,3 +108,16 @@ it.effect("the first signal is logged, and the second as a warning", () =>
     yield* TestClock.adjust(0)
     assert.deepStrictEqual(logs, ["Info: SIGHUP: stopping", "Warn: SIGUSR2 again: forcing the stop"])
   }))
+
+it.effect("a logger that throws takes neither the stop nor the escalation", () =>
+  Effect.gen(function*() {
+    const logger = Logger.make<unknown, void>(() => {
+      throw new Error("no")
+    })
+    const { done, scope } = yield* listening().pipe(Effect.provide(Logger.layer([logger])))
+    yield* emit("SIGHUP")
+    assert.deepStrictEqual(done, ["stop"])
+    yield* emit("SIGHUP")
+    assert.deepStrictEqual(done, ["stop", "escalate"])
+    yield* Scope.close(scope, Exit.void)
+  }))

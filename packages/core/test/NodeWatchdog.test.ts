@@ -11,9 +11,9 @@ interface Ended {
 }
 
 /** Starts the program, sends SIGTERM when it says that it serves, and waits for its end: SIGALRM, if it does not come. */
-const terminate = (hang: string): Effect.Effect<Ended> =>
+const terminate = (...args: ReadonlyArray<string>): Effect.Effect<Ended> =>
   Effect.callback((resume) => {
-    const child = spawn(process.execPath, [join(import.meta.dirname, "programs/watched.ts"), hang], {
+    const child = spawn(process.execPath, [join(import.meta.dirname, "programs/watched.ts"), ...args], {
       timeout: 10_000,
       killSignal: "SIGALRM"
     })
@@ -51,7 +51,23 @@ it.live("a process without resources that is blocked in what is released after t
   Effect.gen(function*() {
     const { signal, stderr } = yield* terminate("blocked below")
     assert.strictEqual(signal, "SIGKILL")
-    assert.include(stderr, "still open: nothing was told yet")
+    assert.include(stderr, "still open: all resources had stopped")
+  }))
+
+for (const hang of ["hangs above", "blocked above"]) {
+  it.live(`a process without resources that ${hang} the watchdog, where its own release is never reached, is killed`, () =>
+    Effect.gen(function*() {
+      const { signal, stderr } = yield* terminate(hang, "300 millis")
+      assert.strictEqual(signal, "SIGKILL")
+      assert.include(stderr, "still open: all resources had stopped, a finalizer")
+    }))
+}
+
+it.live("a time beyond the longest timer of Node is that long, instead of none at all", () =>
+  Effect.gen(function*() {
+    const { stdout, ...ended } = yield* terminate("slow", "30 days")
+    assert.deepStrictEqual(ended, { code: 0, signal: null, stderr: "" })
+    assert.include(stdout, "api stopped gracefully")
   }))
 
 it.live("a process that stops in time never hears of the watchdog", () =>

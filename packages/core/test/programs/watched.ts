@@ -4,11 +4,12 @@ import * as InFlight from "@lastcall/core/InFlight"
 import * as Lifecycle from "@lastcall/core/Lifecycle"
 import * as NodeSignals from "@lastcall/core/NodeSignals"
 import * as NodeWatchdog from "@lastcall/core/NodeWatchdog"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 
-const hang = process.argv[2]
+const [, , hang, after = "1 second"] = process.argv
 
 const block = (): void => {
   for (;;);
@@ -30,6 +31,7 @@ const Api = Layer.effectDiscard(Effect.gen(function*() {
     name: "api",
     inFlight,
     drain: Effect.suspend(() => {
+      if (hang === "slow") return Effect.sleep("300 millis")
       if (hang !== "blocked") return Effect.void
       kind.admit()
       return Effect.never
@@ -47,7 +49,8 @@ const Blocker = Layer.effectDiscard(Effect.gen(function*() {
   )
 }))
 
-const afterMillis = 1_000
+/** No resource, so nothing of its stop is told. */
+const Above = Layer.effectDiscard(Effect.addFinalizer(() => hang === "hangs above" ? Effect.never : Effect.sync(block)))
 
 /** Stops on its own. */
 const alone = Effect.scoped(GracefulStop.make({ name: "alone" }))
@@ -59,16 +62,20 @@ const Serving = Layer.effectDiscard(Effect.gen(function*() {
   yield* lifecycle.changes.pipe(
     Stream.filter((phase) => phase === "Ready"),
     Stream.runHead,
-    Effect.andThen(hang === "alone" ? Effect.andThen(alone, Effect.sleep(afterMillis * 1.5)) : Effect.void),
+    Effect.andThen(hang === "alone" ? Effect.andThen(alone, Effect.sleep("1500 millis")) : Effect.void),
     Effect.andThen(Effect.sync(() => console.log("serving"))),
     Effect.forkScoped
   )
 }))
 
-const Resources = hang === "blocked below" ? Layer.empty : Api.pipe(Layer.provide(Database), Layer.provide(Blocker))
+const Resources = hang === "blocked below"
+  ? Layer.empty
+  : hang === "blocked above" || hang === "hangs above"
+  ? Above
+  : Api.pipe(Layer.provide(Database), Layer.provide(Blocker))
 
 const App = Layer.merge(Resources, Serving).pipe(
-  Layer.provide(NodeWatchdog.layer({ after: afterMillis })),
+  Layer.provide(NodeWatchdog.layer({ after: after as Duration.Input })),
   Layer.provide(NodeSignals.layer()),
   Layer.provide(Open)
 )
