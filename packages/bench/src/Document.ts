@@ -85,9 +85,17 @@ const table = ({ compared, rows, title, unit }: ScenarioOutcome): string => {
   ].join("\n")
 }
 
-const profileTable = ({ functions, title }: Profile): string =>
+const profileTable = ({ functions, owners, title, unit }: Profile): string =>
   [
     `### ${title}`,
+    "",
+    line([unit, ...owners.map(({ owner }) => owner), "all"]),
+    line(["---", ...owners.map(() => "---"), "---"]),
+    ...(["subject", "base"] as const).map((side) => {
+      const micros = owners.map((sums) => sums[side])
+      const all = micros.reduce((sum, value) => sum + value, 0)
+      return line([side === "subject" ? "Lastcall" : "grpc-js", ...[...micros, all].map(digits)])
+    }),
     "",
     line(["share", "function", "where"]),
     line(["---", "---", "---"]),
@@ -172,7 +180,9 @@ export const render = (outcome: Outcome): string => {
     ...(profiles.length === 0 ? [] : [
       "## Where the time goes",
       "",
-      "Lastcall's busy time by function, its own time only (V8: no pretenuring; sampled every 250 µs).",
+      "For a call or message, by whose code it is: the mean of three processes of each side, one after the other in turn, and so",
+      "not free of noise; the profiler has its part of all, the larger one of a client's calls. *native*: what Node, V8 and the system have natively. Then Lastcall's",
+      "busy time by function, its own time only, of one process. V8: no pretenuring; sampled every 250 µs.",
       "",
       ...profiles.map(profileTable)
     ]),

@@ -1,5 +1,6 @@
 /** What a run has found, as data: `docs/benchmarks.json`. */
 import type { Machine } from "./Machine.ts"
+import type { Sample } from "./measure/profile.ts"
 import { maxOthers } from "./Noise.ts"
 import type { ProfiledFunction } from "./Profile.ts"
 import { type Goal, judge, summarize, type Summary, type Verdict } from "./Ratio.ts"
@@ -36,9 +37,37 @@ export interface ScenarioOutcome {
   readonly rows: ReadonlyArray<RowOutcome>
 }
 
+/** Of Lastcall by function, and of both sides by whose code it is, the mean of all processes. */
 export interface Profile {
   readonly title: string
+  readonly unit: string
   readonly functions: ReadonlyArray<ProfiledFunction>
+  /** Microseconds of CPU for a call or message. */
+  readonly owners: ReadonlyArray<{ readonly owner: string; readonly subject: number; readonly base: number }>
+}
+
+const shownFunctions = 30
+
+export const ofProfile = (
+  { title, unit }: { readonly title: string; readonly unit: string },
+  samples: { readonly subject: ReadonlyArray<Sample>; readonly base: ReadonlyArray<Sample> }
+): Profile => {
+  const owners = new Map<string, { subject: number; base: number }>()
+  for (const side of ["subject", "base"] as const) {
+    for (const { functions, micros } of samples[side]) {
+      for (const { owner, share } of functions) {
+        const sum = owners.get(owner) ?? { subject: 0, base: 0 }
+        owners.set(owner, sum)
+        sum[side] += share * micros / samples[side].length
+      }
+    }
+  }
+  return {
+    title,
+    unit: `µs CPU / ${unit}`,
+    functions: samples.subject[0]!.functions.slice(0, shownFunctions),
+    owners: Array.from(owners, ([owner, sums]) => ({ owner, ...sums })).toSorted((a, b) => b.subject - a.subject)
+  }
 }
 
 export interface Outcome {

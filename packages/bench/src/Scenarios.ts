@@ -2,7 +2,6 @@
 import type { ClientSpec } from "./ClientSpec.ts"
 import * as Load from "./load/Load.ts"
 import * as Profile from "./measure/profile.ts"
-import type { ProfiledFunction } from "./Profile.ts"
 import { atLeast, atMost } from "./Ratio.ts"
 import type { Contender, Run } from "./Run.ts"
 import * as Scenario from "./Scenario.ts"
@@ -219,38 +218,57 @@ export const controlId = "unary/control"
 interface Profiled {
   readonly id: string
   readonly title: string
-  readonly profile: (run: Run, isCandidate: boolean) => Promise<ReadonlyArray<ProfiledFunction>>
+  readonly unit: "call" | "message"
+  /** Of Lastcall or of its candidate, and of bare grpc-js. */
+  readonly profile: (run: Run, isCandidate: boolean) => ReturnType<typeof Profile.pairs>
 }
 
 const ofServer = (
   id: string,
   title: string,
+  unit: "call" | "message",
   workload: (run: Run) => Load.Workload,
-  contender: Contender = lastcall
+  options: Partial<Contender> = {}
 ): Profiled => ({
   id,
   title,
-  profile: (run, isCandidate) => Profile.ofServer(run, { ...contender, isCandidate }, workload(run))
+  unit,
+  profile: (run, isCandidate) =>
+    Profile.pairs(
+      () => Profile.ofServer(run, { ...lastcall, ...options, isCandidate }, workload(run)),
+      () => Profile.ofServer(run, { ...grpcJs, ...options }, workload(run))
+    )
 })
 
-const ofClient = (id: string, title: string, method: ClientSpec["method"]): Profiled => ({
+const ofClient = (id: string, title: string, unit: "call" | "message", method: ClientSpec["method"]): Profiled => ({
   id,
   title,
-  profile: (run, isCandidate) => Profile.ofClient(run, { ...lastcall, isCandidate }, method)
+  unit,
+  profile: (run, isCandidate) =>
+    Profile.pairs(
+      () => Profile.ofClient(run, { ...lastcall, isCandidate }, method),
+      () => Profile.ofClient(run, grpcJs, method)
+    )
 })
 
-/** What is profiled, so that the next step is known: of Lastcall, or of its candidate. */
+/** What is profiled, so that the next step is known. */
 export const profiled: ReadonlyArray<Profiled> = [
-  ofServer("unary", "Unary, sync handler, identity codec", () => Load.unary),
-  ofServer("server-stream", "Server stream, identity codec", ({ streamSize }) => Load.serverStream(streamSize)),
+  ofServer("unary", "Unary, sync handler, identity codec", "call", () => Load.unary),
+  ofServer(
+    "server-stream",
+    "Server stream, identity codec",
+    "message",
+    ({ streamSize }) => Load.serverStream(streamSize)
+  ),
   ofServer(
     "server-stream-es",
     "Server stream, protobuf-es codec",
+    "message",
     ({ streamSize }) => Load.serverStream(streamSize),
-    { ...lastcall, ...proto }
+    proto
   ),
-  ofServer("client-stream", "Client stream", ({ streamSize }) => Load.clientStream(streamSize)),
-  ofServer("bidi", "Bidi ping-pong", () => Load.bidi),
-  ofClient("client", "A client's unary calls, identity codec", "Unary"),
-  ofClient("client-read", "A client that reads a stream, identity codec", "ServerStream")
+  ofServer("client-stream", "Client stream", "message", ({ streamSize }) => Load.clientStream(streamSize)),
+  ofServer("bidi", "Bidi ping-pong", "message", () => Load.bidi),
+  ofClient("client", "A client's unary calls, identity codec", "call", "Unary"),
+  ofClient("client-read", "A client that reads a stream, identity codec", "message", "ServerStream")
 ]

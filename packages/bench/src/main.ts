@@ -94,12 +94,17 @@ for (const { rows, scenario } of wanted) {
 
 const profiles: Array<Outcome.Profile> = []
 if (isWhole || options.profile) {
-  for (const { id, profile, title } of profiled) {
+  for (const { id, profile, title, unit } of profiled) {
     if (only.length > 0 && !only.includes(id)) continue
-    const functions = (await profile(run, candidate !== undefined)).slice(0, 30)
-    profiles.push({ title, functions })
-    run.log(title)
-    for (const { file, name, share } of functions) run.log(`  ${Outcome.percent(share).padStart(7)}  ${name}  ${file}`)
+    const result = Outcome.ofProfile({ title, unit }, await profile(run, candidate !== undefined))
+    profiles.push(result)
+    run.log(`${title}, ${result.unit}, Lastcall / grpc-js`)
+    for (const { base, owner, subject } of result.owners) {
+      run.log(`  ${Document.digits(subject).padStart(7)} / ${Document.digits(base).padStart(7)}  ${owner}`)
+    }
+    for (const { file, name, share } of result.functions) {
+      run.log(`  ${Outcome.percent(share).padStart(7)}  ${name}  ${file}`)
+    }
   }
 }
 

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { causes } from "../src/Cause.ts"
 import * as Document from "../src/Document.ts"
 import * as Outcome from "../src/Outcome.ts"
+import { ownerOf } from "../src/Profile.ts"
 import { atLeast } from "../src/Ratio.ts"
 import type { Measurement, Row, Scenario } from "../src/Scenario.ts"
 import { scenarios } from "../src/Scenarios.ts"
@@ -44,7 +45,19 @@ const outcome = (scenarios: ReadonlyArray<Outcome.ScenarioOutcome>, others = 0.0
   others,
   doubts: Outcome.doubts(others, scenarios, control.id),
   scenarios,
-  profiles: [{ title: "Unary", functions: [{ name: "f", file: "f.js:1", share: 0.123 }] }]
+  profiles: [
+    Outcome.ofProfile({ title: "Unary", unit: "call" }, {
+      subject: [40, 60].map((micros) => ({
+        micros,
+        functions: [
+          { owner: "Node", name: "f", file: "f.js:1", share: 0.8 },
+          { owner: "Lastcall", name: "g", file: "g.js:1", share: 0.123 },
+          { owner: "Lastcall", name: "h", file: "h.js:1", share: 0.077 }
+        ]
+      })),
+      base: [{ micros: 45, functions: [{ owner: "Node", name: "f", file: "f.js:1", share: 1 }] }]
+    })
+  ]
 })
 
 const unary = (value: number): Outcome.ScenarioOutcome =>
@@ -65,7 +78,10 @@ describe("Document", () => {
     )
     assert.include(text, "All 1 goals that were measured are met.")
     assert.notInclude(text, causes["unary/sync"]!)
-    assert.include(text, "| 12 % | `f` | f.js:1 |")
+    assert.include(text, "| µs CPU / call | Node | Lastcall | all |")
+    assert.include(text, "| Lastcall | 40.0 | 10.0 | 50.0 |")
+    assert.include(text, "| grpc-js | 45.0 | 0.00 | 45.0 |")
+    assert.include(text, "| 12 % | `g` | g.js:1 |")
     assert.include(text, "A process is loaded for 3 s before its first window")
     assert.include(text, "A processor, 2 processors, 8 GiB, Linux")
     assert.notInclude(text, "too noisy")
@@ -127,6 +143,24 @@ describe("Document", () => {
     assert.deepStrictEqual(Outcome.doubts(undefined, [twice], control.id), [
       "the same server twice differs by 10 % (V8: default)"
     ])
+  })
+
+  it("knows whose code a function is", () => {
+    const lastcall = "file:///tmp/bench/node_modules/@lastcall/grpc/src/internal/rpc.js"
+    const effect = "file:///app/node_modules/.pnpm/effect@4.1.0/node_modules/effect/dist/Effect.js"
+    assert.deepStrictEqual(
+      [
+        ["(garbage collector)", ""],
+        ["writev", ""],
+        ["nextTick", "node:internal/process/task_queues"],
+        ["finish", lastcall],
+        ["flatMap", effect],
+        ["write", "/app/node_modules/@grpc/grpc-js/build/src/stream-decoder.js"],
+        ["finish", "file:///app/node_modules/@bufbuild/protobuf/dist/esm/wire/binary-encoding.js"],
+        ["unary", "file:///tmp/bench/servers/lastcall.js"]
+      ].map(([name, url]) => ownerOf(name!, url!)),
+      ["collector", "native", "Node", "Lastcall", "Effect", "grpc-js", "@bufbuild/protobuf", "program"]
+    )
   })
 
   it("shows three digits that count", () => {

@@ -208,7 +208,10 @@ for (const [transport, open] of transports) {
               return { text }
             })
         })
-        const metadata = GrpcMetadata.make({ "X-Tag": ["a", "b"], "x-key-bin": [new Uint8Array([0, 255]), new Uint8Array([1])] })
+        const metadata = GrpcMetadata.make({
+          "X-Tag": ["a", "b"],
+          "x-key-bin": [new Uint8Array([0, 255]), new Uint8Array([1])]
+        })
         const { headers, response, trailers } = yield* GrpcClient.answer((options) =>
           echo.say({ text: "t" }, { ...options, metadata })
         )
