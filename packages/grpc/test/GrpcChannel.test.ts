@@ -436,7 +436,11 @@ describe("limits", () => {
     ["retry.maxAttempts", { retry: { ...policy(), maxAttempts: 1 } }],
     ["retry.backoffMultiplier", { retry: { ...policy(), backoffMultiplier: 0 } }],
     ["retry.initialBackoff", { retry: { ...policy(), initialBackoff: -1 } }],
-    ["retry.codes", { retry: { ...policy(), codes: [] } }]
+    ["retry.initialBackoff", { retry: { ...policy(), initialBackoff: "2 seconds", maxBackoff: "1 seconds" } }],
+    ["retry.codes", { retry: { ...policy(), codes: [] } }],
+    ["retry.codes", { retry: { ...policy(), codes: ["UNAVAILABEL" as "UNAVAILABLE"] } }],
+    ["retry.codes", { retry: { ...policy(), codes: ["toString" as "UNAVAILABLE"] } }],
+    ["hedging.nonFatalCodes", { hedging: { maxAttempts: 2, delay: 0, nonFatalCodes: ["14" as "UNAVAILABLE"] } }]
   ]
   for (const [option, options] of wrong) {
     it.effect(`a ${option} that makes no sense is a defect that names it`, () =>

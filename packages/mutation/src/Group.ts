@@ -84,7 +84,8 @@ export const groups: ReadonlyArray<Group> = [
     sources: grpc("internal/rpc"),
     tests: ["packages/grpc/test/rpc.test.ts"],
     more: [
-      "packages/grpc/test/{GrpcServer.{broken,force,inFlight,kinds},GrpcMiddleware,GrpcMetadata,GrpcLimits,GrpcPeer}.test.ts"
+      "packages/grpc/test/{GrpcServer.{broken,force,inFlight,kinds},GrpcMiddleware,GrpcMetadata,GrpcLimits,GrpcPeer}.test.ts",
+      "packages/grpc/test/headerFields.test.ts"
     ]
   },
   {
@@ -97,13 +98,18 @@ export const groups: ReadonlyArray<Group> = [
     name: "grpc-js's handlers",
     sources: grpc("internal/native"),
     tests: ["packages/grpc/test/native.test.ts"],
-    more: ["packages/grpc/test/{GrpcService.native,GrpcServer.broken}.test.ts"]
+    more: ["packages/grpc/test/{GrpcService.native,GrpcServer.broken,headerFields}.test.ts"]
+  },
+  {
+    name: "headers",
+    sources: grpc("internal/headerFields"),
+    tests: ["packages/grpc/test/{headerFields,GrpcMetadata}.test.ts"]
   },
   {
     name: "grpc's server",
     sources: grpc("GrpcServer"),
     tests: [
-      "packages/grpc/test/GrpcServer.{admission,force,lifecycle,listeners,slowBind,transport}.test.ts",
+      "packages/grpc/test/GrpcServer.{admission,force,lifecycle,listeners,slowBind,start,transport}.test.ts",
       "packages/grpc/test/{GrpcDrain,GrpcListener.tcp}.test.ts"
     ],
     more: [

@@ -9,6 +9,7 @@ import type {
   RetryPolicy,
   WeightedRoundRobin
 } from "../GrpcChannel.ts"
+import { type Code, codes } from "../GrpcError.ts"
 import * as Check from "./clientOption.ts"
 
 interface Policies {
@@ -86,19 +87,29 @@ const retryPolicy = (option: string, retry: RetryPolicy) => {
     return Check.fail(`${option}.backoffMultiplier`, retry.backoffMultiplier, "must be above 0")
   }
   if (retry.codes.length === 0) return Check.fail(`${option}.codes`, "[]", "no code would be retried")
+  const initialBackoff = Check.millis(`${option}.initialBackoff`, retry.initialBackoff)
+  const maxBackoff = Check.millis(`${option}.maxBackoff`, retry.maxBackoff)
+  if (initialBackoff > maxBackoff) {
+    return Check.fail(`${option}.initialBackoff`, retry.initialBackoff, "longer than maxBackoff")
+  }
   return {
     maxAttempts,
-    initialBackoff: Check.toSeconds(Check.millis(`${option}.initialBackoff`, retry.initialBackoff)),
-    maxBackoff: Check.toSeconds(Check.millis(`${option}.maxBackoff`, retry.maxBackoff)),
+    initialBackoff: Check.toSeconds(initialBackoff),
+    maxBackoff: Check.toSeconds(maxBackoff),
     backoffMultiplier: retry.backoffMultiplier,
-    retryableStatusCodes: retry.codes
+    retryableStatusCodes: known(`${option}.codes`, retry.codes)
   }
+}
+
+const known = (option: string, names: ReadonlyArray<Code>): ReadonlyArray<Code> => {
+  for (const name of names) if (!Object.hasOwn(codes, name)) return Check.fail(option, name, "no code of gRPC's")
+  return names
 }
 
 const hedgingPolicy = (option: string, hedging: HedgingPolicy) => ({
   maxAttempts: Check.integer(`${option}.maxAttempts`, hedging.maxAttempts, 2),
   hedgingDelay: Check.toSeconds(Check.millisOrZero(`${option}.delay`, hedging.delay)),
-  nonFatalStatusCodes: hedging.nonFatalCodes ?? []
+  nonFatalStatusCodes: known(`${option}.nonFatalCodes`, hedging.nonFatalCodes ?? [])
 })
 
 /** As an object: grpc-js reads the digits of a text wrongly if there are not nine of them. */
