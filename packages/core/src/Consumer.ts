@@ -5,7 +5,6 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import * as GracefulStop from "./GracefulStop.ts"
@@ -84,12 +83,11 @@ export const make = <A, E, R, E2, R2>(
     /** Whoever ends the messages while the process stops may do so. */
     const isExpected = (): boolean => isDraining || (lifecycle.phase() !== "Starting" && lifecycle.phase() !== "Ready")
 
-    const ended = (exit: Exit.Exit<never, E>): Effect.Effect<void> =>
+    const ended = (reason: Cause.Cause<E>): Effect.Effect<void> =>
       Effect.suspend(() => {
-        if (Exit.isSuccess(exit)) return Effect.void
-        const isInterrupted = Cause.hasInterruptsOnly(exit.cause)
+        const isInterrupted = Cause.hasInterruptsOnly(reason)
         if (isInterrupted && isExpected()) return Effect.void
-        const cause = isInterrupted ? Cause.die(new Error(`the messages of ${name} have ended`)) : exit.cause
+        const cause = isInterrupted ? Cause.die(new Error(`the messages of ${name} have ended`)) : reason
         return Effect.andThen(
           logError(`${name}: the loop ended`, cause),
           lifecycle.failCause(Cause.die(Cause.squash(cause)))
@@ -98,7 +96,7 @@ export const make = <A, E, R, E2, R2>(
 
     const loops = yield* Effect.forEach(
       Array.from({ length: concurrency }),
-      () => Effect.forkDetach(Effect.onExit(Effect.forever(next), ended))
+      () => Effect.forkDetach(Effect.onError(Effect.forever(next), ended))
     )
 
     const drain = Effect.suspend(() => {

@@ -11,17 +11,7 @@ import * as https from "node:https"
 import type { AddressInfo } from "node:net"
 import * as net from "node:net"
 import * as tls from "node:tls"
-
-/** Waits in real time, a turn of the event loop at a time. */
-const until = (condition: () => boolean): Effect.Effect<void> =>
-  Effect.suspend(() =>
-    condition()
-      ? Effect.void
-      : Effect.andThen(
-        Effect.callback<void>((resume) => void setTimeout(() => resume(Effect.void), 1)),
-        until(condition)
-      )
-  )
+import { until } from "./RealTime.ts"
 
 /** A key that both sides know instead of certificates. */
 const psk = Buffer.alloc(32, 1)

@@ -8,6 +8,7 @@ import * as Scope from "effect/Scope"
 import * as http from "node:http"
 import type { AddressInfo, Socket } from "node:net"
 import * as net from "node:net"
+import { until } from "./RealTime.ts"
 
 interface Answer {
   readonly status: number | undefined
@@ -42,17 +43,6 @@ const make = Effect.fnUntraced(function*(stop: Options = {}) {
   })
   return { pending, graceful, get, server, close: Effect.forkChild(Scope.close(scope, Exit.void)) }
 })
-
-/** Waits in real time, a turn of the event loop at a time. */
-const until = (condition: () => boolean): Effect.Effect<void> =>
-  Effect.suspend(() =>
-    condition()
-      ? Effect.void
-      : Effect.andThen(
-        Effect.callback<void>((resume) => void setTimeout(() => resume(Effect.void), 1)),
-        until(condition)
-      )
-  )
 
 it.live("a request in flight is answered during the drain, and its connection is not kept alive", () =>
   Effect.gen(function*() {

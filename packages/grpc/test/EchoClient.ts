@@ -5,7 +5,9 @@ import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import type { EventEmitter } from "node:events"
 import * as http2 from "node:http2"
+import { Readable } from "node:stream"
 import { EchoService } from "./gen/lastcall/test/v1/echo_pb.ts"
 
 const bytes = (array: Uint8Array): Buffer => Buffer.from(array.buffer, array.byteOffset, array.byteLength)
@@ -26,6 +28,18 @@ export const definitionOf = (service: DescService): grpc.ServiceDefinition =>
 
 /** The test service as a grpc-js `ServiceDefinition`. */
 export const definition: grpc.ServiceDefinition = definitionOf(EchoService)
+
+/** What a client sees of a call: headers, trailers, status. */
+export const observe = (call: EventEmitter) =>
+  Effect.callback<{ readonly headers: grpc.Metadata; readonly status: grpc.StatusObject }>((resume) => {
+    let headers = new grpc.Metadata()
+    call.on("metadata", (metadata: grpc.Metadata) => {
+      headers = metadata
+    })
+    if (call instanceof Readable) call.resume()
+    call.on("error", () => {})
+    call.on("status", (status: grpc.StatusObject) => resume(Effect.succeed({ headers, status })))
+  })
 
 export interface EchoClient extends grpc.Client {
   say(

@@ -6,8 +6,6 @@ import * as GrpcMetadata from "@lastcall/grpc/GrpcMetadata"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import type { EventEmitter } from "node:events"
-import { Readable } from "node:stream"
 import * as EchoClient from "./EchoClient.ts"
 import * as EchoServer from "./EchoServer.ts"
 
@@ -93,18 +91,6 @@ describe("metadata", () => {
   )
 })
 
-/** What a client sees of a call: headers, trailers, status. */
-const observe = (call: EventEmitter) =>
-  Effect.callback<{ readonly headers: grpc.Metadata; readonly status: grpc.StatusObject }>((resume) => {
-    let headers = new grpc.Metadata()
-    call.on("metadata", (metadata: grpc.Metadata) => {
-      headers = metadata
-    })
-    if (call instanceof Readable) call.resume()
-    call.on("error", () => {})
-    call.on("status", (status: grpc.StatusObject) => resume(Effect.succeed({ headers, status })))
-  })
-
 const bytes = new Uint8Array([0, 1, 254, 255])
 
 describe("headers and trailers of a response", () => {
@@ -127,10 +113,10 @@ describe("headers and trailers of a response", () => {
         count: () => Stream.fromEffect(Effect.as(answering, { n: 1 }))
       })
       const client = yield* EchoClient.make(server.target)
-      const unary = yield* observe(client.say({ text: "" }, {}, () => {}))
+      const unary = yield* EchoClient.observe(client.say({ text: "" }, {}, () => {}))
       assert.strictEqual(unary.status.code, grpc.status.OK)
       check(unary)
-      const stream = yield* observe(client.count({ to: 1 }))
+      const stream = yield* EchoClient.observe(client.count({ to: 1 }))
       assert.strictEqual(stream.status.code, grpc.status.OK)
       check(stream)
     }))
@@ -140,10 +126,10 @@ describe("headers and trailers of a response", () => {
       const failing = Effect.andThen(answering, Effect.fail(GrpcError.aborted("no")))
       const server = yield* EchoServer.make({ say: () => failing, count: () => Stream.fromEffect(failing) })
       const client = yield* EchoClient.make(server.target)
-      const unary = yield* observe(client.say({ text: "" }, {}, () => {}))
+      const unary = yield* EchoClient.observe(client.say({ text: "" }, {}, () => {}))
       assert.strictEqual(unary.status.code, grpc.status.ABORTED)
       check(unary)
-      const stream = yield* observe(client.count({ to: 1 }))
+      const stream = yield* EchoClient.observe(client.count({ to: 1 }))
       assert.strictEqual(stream.status.code, grpc.status.ABORTED)
       check(stream)
     }))
@@ -169,7 +155,7 @@ describe("headers and trailers of a response", () => {
       })
       assert.deepStrictEqual(headers.get("x-early"), ["1"])
       yield* gate.open
-      assert.strictEqual((yield* observe(call)).status.code, grpc.status.OK)
+      assert.strictEqual((yield* EchoClient.observe(call)).status.code, grpc.status.OK)
       assert.deepStrictEqual(late, [false, false])
     }))
 })

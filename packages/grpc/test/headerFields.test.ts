@@ -13,9 +13,8 @@ import * as GrpcService from "@lastcall/grpc/GrpcService"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
-import type { EventEmitter } from "node:events"
 import * as http2 from "node:http2"
-import { Duplex, Readable } from "node:stream"
+import { Duplex } from "node:stream"
 import { onlyOnce, reserved } from "../src/internal/headerFields.ts"
 import * as EchoClient from "./EchoClient.ts"
 import * as EchoServer from "./EchoServer.ts"
@@ -57,19 +56,8 @@ const foreign = (...more: ReadonlyArray<readonly [string, string]>): grpc.Metada
   for (const [key, value] of more) metadata.add(key, value)
   return metadata
 }
-const twice = foreign(["etag", "1"], ["etag", "2"], ["x-tag", "1"], ["x-tag", "2"])
+const twice = foreign(["etag", "0"], ["etag", "1"], ["etag", "2"], ["x-tag", "1"], ["x-tag", "2"])
 const passedOn = GrpcMetadata.fromGrpcJs(twice)
-
-const observe = (call: EventEmitter) =>
-  Effect.callback<{ readonly headers: grpc.Metadata; readonly status: grpc.StatusObject }>((resume) => {
-    let headers = new grpc.Metadata()
-    call.on("metadata", (metadata: grpc.Metadata) => {
-      headers = metadata
-    })
-    if (call instanceof Readable) call.resume()
-    call.on("error", () => {})
-    call.on("status", (status: grpc.StatusObject) => resume(Effect.succeed({ headers, status })))
-  })
 
 const check = (metadata: grpc.Metadata) => {
   assert.deepStrictEqual(metadata.get("etag"), ["2"])
@@ -127,7 +115,7 @@ describe("an RPC whose answer has keys twice that there are only once, and keys 
         })
         const client = yield* EchoClient.make(target)
         for (const call of [() => client.say({ text: "" }, soon(), () => {}), () => client.count({ to: 1 }, soon())]) {
-          const { headers, status } = yield* observe(call())
+          const { headers, status } = yield* EchoClient.observe(call())
           assert.strictEqual(status.code, code)
           check(inHeaders ? headers : status.metadata)
         }
@@ -147,7 +135,7 @@ describe("an RPC whose answer has keys twice that there are only once, and keys 
         say: () => Effect.fail(GrpcError.withTrailers(GrpcError.unavailable("later"), after("2")))
       })))
       const client = yield* EchoClient.make(GrpcListener.target(server.addresses()[0]!))
-      const { status } = yield* observe(client.say({ text: "" }, soon(), () => {}))
+      const { status } = yield* EchoClient.observe(client.say({ text: "" }, soon(), () => {}))
       assert.strictEqual(status.details, "later")
       assert.deepStrictEqual(status.metadata.get("retry-after"), ["2"])
       assert.strictEqual((yield* server.stop).outcome, "graceful")
@@ -170,11 +158,11 @@ describe("an RPC whose answer has keys twice that there are only once, and keys 
         listen: [GrpcListener.tcp({ port: 0, host: "127.0.0.1" })]
       })
       const client = yield* EchoClient.make(GrpcListener.target(server.addresses()[0]!))
-      const said = yield* observe(client.say({ text: "" }, soon(), () => {}))
+      const said = yield* EchoClient.observe(client.say({ text: "" }, soon(), () => {}))
       assert.strictEqual(said.status.code, grpc.status.OK)
       check(said.headers)
       check(said.status.metadata)
-      const { status } = yield* observe(client.count({ to: 1 }, soon()))
+      const { status } = yield* EchoClient.observe(client.count({ to: 1 }, soon()))
       assert.strictEqual(status.details, "no")
       check(status.metadata)
       assert.strictEqual((yield* server.stop).outcome, "graceful")
