@@ -127,12 +127,13 @@ export const make = Effect.fnUntraced(function*(
     const peer = socket.remoteAddress
     const ofPeer = peer === undefined ? 0 : perPeer.get(peer) ?? 0
     socket.on("error", ignore)
-    if (accepted.size >= limits.maxConnections) {
-      refuse(socket, name, `maxConnections is ${limits.maxConnections}`)
-      return false
-    }
-    if (ofPeer >= limits.maxConnectionsPerPeer) {
-      refuse(socket, name, `maxConnectionsPerPeer is ${limits.maxConnectionsPerPeer} (${peer})`)
+    const limit = accepted.size >= limits.maxConnections
+      ? `maxConnections is ${limits.maxConnections}`
+      : ofPeer >= limits.maxConnectionsPerPeer
+      ? `maxConnectionsPerPeer is ${limits.maxConnectionsPerPeer} (${peer})`
+      : undefined
+    if (limit !== undefined) {
+      refuse(socket, name, limit)
       return false
     }
     accepted.add(socket)
