@@ -11,7 +11,7 @@
  */
 import { Metadata } from "@grpc/grpc-js"
 import * as Data from "effect/Data"
-import { onlyOnce, reserved } from "./internal/headerFields.ts"
+import { isSendable, legalName, onlyOnce, reserved } from "./internal/headerFields.ts"
 
 /**
  * The value of a key: text, or bytes for keys that end in `-bin`.
@@ -184,7 +184,7 @@ export const toGrpcJs = (self: GrpcMetadata): Metadata => {
   const metadata = new Metadata()
   for (const [key, value] of self.entries) {
     const name = key.toLowerCase()
-    if (reserved.has(name)) continue
+    if (!isSendable(name)) continue
     const sent = typeof value === "string" ? value : Buffer.from(value)
     if (onlyOnce.has(name)) metadata.set(name, sent)
     else metadata.add(name, sent)
@@ -199,12 +199,11 @@ const values = (self: GrpcMetadata, key: string): ReadonlyArray<Value> => {
 
 const isMany = (values: Value | ReadonlyArray<Value>): values is ReadonlyArray<Value> => Array.isArray(values)
 
-const legalKey = /^[0-9a-z_.-]+$/
 const legalText = /^[\x20-\x7e]*$/
 
 const checked = (key: string, value: Value): readonly [string, Value] => {
   const name = key.toLowerCase()
-  if (!legalKey.test(name)) {
+  if (!legalName.test(name)) {
     throw new GrpcMetadataError({ key, reason: "a key has letters, digits, and the characters _ . -" })
   }
   if (name.startsWith("grpc-")) {

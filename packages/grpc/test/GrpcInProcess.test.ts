@@ -210,13 +210,17 @@ for (const [transport, open] of transports) {
         })
         const metadata = GrpcMetadata.make({
           "X-Tag": ["a", "b"],
-          "x-key-bin": [new Uint8Array([0, 255]), new Uint8Array([1])]
+          "x-key-bin": [new Uint8Array([0, 255]), new Uint8Array([1])],
+          cookie: ["a=1", "b=2"],
+          "set-cookie": ["a=1", "b=2"]
         })
         const { headers, response, trailers } = yield* GrpcClient.answer((options) =>
           echo.say({ text: "t" }, { ...options, metadata })
         )
         assert.strictEqual(response.text, "t")
         assert.deepStrictEqual(GrpcMetadata.getAll(seen, "x-tag"), ["a, b"])
+        assert.deepStrictEqual(GrpcMetadata.getAll(seen, "cookie"), ["a=1; b=2"])
+        assert.deepStrictEqual(GrpcMetadata.getAll(seen, "set-cookie"), ["a=1", "b=2"])
         assert.deepStrictEqual(GrpcMetadata.getAllBinary(seen, "x-key-bin").map((bytes) => Array.from(bytes)), [
           [0, 255],
           [1]

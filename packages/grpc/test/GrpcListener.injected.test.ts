@@ -73,6 +73,16 @@ describe("injected connections", () => {
       yield* closed(client)
     }))
 
+  it.live("that have closed before they are handed over hold no place", () =>
+    Effect.gen(function*() {
+      const { start, state } = source()
+      const server = yield* serve(GrpcListener.injected("gone", { start }))
+      const [, end] = MemorySocket.pair()
+      yield* Effect.callback<void>((resume) => void end.once("close", () => resume(Effect.void)).destroy())
+      state.inject!(end)
+      assert.strictEqual(server.connections(), 0)
+    }))
+
   it.live("are limited as others are", () =>
     Effect.gen(function*() {
       const { start, state } = source()

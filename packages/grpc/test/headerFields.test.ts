@@ -52,7 +52,7 @@ describe("the keys that Node's http2", () => {
 /** As they come from elsewhere: `GrpcMetadata.make` would refuse them. */
 const foreign = (...more: ReadonlyArray<readonly [string, string]>): grpc.Metadata => {
   const metadata = new grpc.Metadata()
-  for (const key of reserved) metadata.add(key, key === "content-length" ? "7" : "x")
+  for (const key of [...reserved, "x:y"]) metadata.add(key, key === "content-length" ? "7" : "x")
   for (const [key, value] of more) metadata.add(key, value)
   return metadata
 }
@@ -62,7 +62,7 @@ const passedOn = GrpcMetadata.fromGrpcJs(twice)
 const check = (metadata: grpc.Metadata) => {
   assert.deepStrictEqual(metadata.get("etag"), ["2"])
   assert.deepStrictEqual(metadata.get("x-tag"), ["1, 2"])
-  for (const key of reserved) if (key !== "content-type") assert.deepStrictEqual(metadata.get(key), [])
+  for (const key of [...reserved, "x:y"]) if (key !== "content-type") assert.deepStrictEqual(metadata.get(key), [])
 }
 
 /** The deadline is what an RPC has that would not be answered. */

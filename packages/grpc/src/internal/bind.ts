@@ -104,6 +104,8 @@ const bindInjected = (server: Server, listener: Injected): Effect.Effect<Bound, 
     try(): Bound {
       let isReleased = false
       const stop = listener.start((connection: Connection) => {
+        // One that has closed meanwhile never says so again.
+        if (connection.destroyed) return
         if (isReleased) connection.destroy()
         else server.emit("connection", connection)
       })

@@ -12,6 +12,7 @@ export const reserved: ReadonlySet<string> = new Set([
   "grpc-accept-encoding",
   "grpc-encoding",
   "grpc-message",
+  "grpc-previous-rpc-attempts",
   "grpc-status",
   "grpc-timeout",
   "host",
@@ -58,11 +59,17 @@ export const onlyOnce: ReadonlySet<string> = new Set([
   "x-content-type-options"
 ])
 
+/** What a header may be named. grpc-js takes a colon as well, for which Node throws. */
+export const legalName = /^[0-9a-z_.-]+$/
+
+/** Whether a key, in lower case, can go out. */
+export const isSendable = (name: string): boolean => legalName.test(name) && !reserved.has(name)
+
 /** The metadata as it can be sent: without what is reserved, and of what there is only once the last. */
 export const sendable = (metadata: Metadata): Metadata => {
   let fit: Metadata | undefined
   for (const [key, value] of Object.entries(metadata.toHttp2Headers())) {
-    if (reserved.has(key)) {
+    if (!isSendable(key)) {
       fit ??= metadata.clone()
       fit.remove(key)
     } else if (Array.isArray(value) && onlyOnce.has(key)) {

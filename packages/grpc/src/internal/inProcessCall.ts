@@ -202,8 +202,13 @@ export class InProcessCall {
 const asReceived = (metadata: Metadata): Metadata => {
   const headers: Record<string, string | Array<string>> = {}
   for (const [key, value] of Object.entries(metadata.toHttp2Headers())) {
-    // Node joins texts that came apart; grpc-js takes bytes apart again.
-    headers[key] = Array.isArray(value) && !key.endsWith("-bin") ? value.join(", ") : value as string | Array<string>
+    headers[key] = Array.isArray(value) ? joined(key, value) : value as string
   }
   return Metadata.fromHttp2Headers(headers)
+}
+
+/** As Node joins what came apart; of bytes grpc-js makes several again. */
+const joined = (key: string, values: Array<string>): string | Array<string> => {
+  if (key.endsWith("-bin") || key === "set-cookie") return values
+  return values.join(key === "cookie" ? "; " : ", ")
 }
