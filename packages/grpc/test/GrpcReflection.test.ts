@@ -394,6 +394,48 @@ describe("reflection on grpc-js services", () => {
     }))
 })
 
+describe("reflection on services that proto-loader has loaded apart", () => {
+  /** One file for each service: loaded by itself, it has another file of the same name. */
+  const apart = (...services: ReadonlyArray<readonly [name: string, type: "Timestamp" | "Duration"]>) =>
+    Effect.map(Sockets.directory, (directory) =>
+      services.map(([name, type]) => {
+        writeFileSync(
+          join(directory, `${name}.proto`),
+          `syntax = "proto3"; package acme.v1; import "google/protobuf/${type.toLowerCase()}.proto";
+           message ${name}Request { google.protobuf.${type} value = 1; }
+           service ${name} { rpc Get(${name}Request) returns (${name}Request); }`
+        )
+        const { [`acme.v1.${name}`]: definition } = loadSync(`${name}.proto`, { includeDirs: [directory] })
+        return GrpcService.native(definition as grpc.ServiceDefinition, {})
+      }))
+
+  it.live("describes all of them, with all that they import", () =>
+    Effect.gen(function*() {
+      const { target } = yield* serve(
+        yield* apart(["Users", "Timestamp"], ["Orders", "Duration"], ["Items", "Duration"])
+      )
+      for (const [name, type] of [["Users", "Timestamp"], ["Orders", "Duration"], ["Items", "Duration"]] as const) {
+        const { ask } = yield* open(target)
+        const protos = files(yield* ask("fileContainingSymbol", `acme.v1.${name}`))
+        const registry = createFileRegistry(create(FileDescriptorSetSchema, { file: protos.toReversed() }))
+        assert.strictEqual(
+          registry.getService(`acme.v1.${name}`)?.method["get"]?.input.typeName,
+          `acme.v1.${name}Request`
+        )
+        const [value] = registry.getMessage(`acme.v1.${name}Request`)!.fields
+        assert.strictEqual(value?.message?.typeName, `google.protobuf.${type}`)
+      }
+      const { ask } = yield* open(target)
+      const [file, ...imports] = files(yield* ask("fileByFilename", "acme_v1.proto"))
+      assert.deepStrictEqual(file!.messageType.map(({ name }) => name), [
+        "UsersRequest",
+        "OrdersRequest",
+        "ItemsRequest"
+      ])
+      assert.deepStrictEqual(imports.map(({ name }) => name), ["google_protobuf.proto"])
+    }))
+})
+
 /** A grpc-js service of two packages and a well-known type, as proto-loader makes it. */
 const greeter = Effect.gen(function*() {
   const directory = yield* Sockets.directory

@@ -74,21 +74,15 @@ export const makeIndex = (services: Services, more: ReadonlyArray<DescFile | Fil
   const messages = new Set<string>()
   const extensions = new Map<string, Map<number, File>>()
 
+  const protos = new Map<string, FileDescriptorProto>()
+
   const add = (proto: FileDescriptorProto): void => {
-    if (files.has(proto.name)) return
-    const file = { name: proto.name, bytes: toBinary(FileDescriptorProtoSchema, proto), dependencies: proto.dependency }
-    files.set(file.name, file)
-    for (const { extends: extended, isMessage, name } of declarations(proto)) {
-      if (!symbols.has(name)) symbols.set(name, file)
-      if (isMessage) messages.add(name)
-      if (extended === undefined) continue
-      const numbers = extensions.get(extended.type) ?? new Map<number, File>()
-      extensions.set(extended.type, numbers.set(extended.number, file))
-    }
+    const known = protos.get(proto.name)
+    protos.set(proto.name, known === undefined ? proto : merged(known, proto))
   }
 
   const addDescFile = (file: DescFile): void => {
-    if (files.has(file.proto.name)) return
+    if (protos.get(file.proto.name) === file.proto) return
     add(file.proto)
     for (const dependency of file.dependencies) addDescFile(dependency)
   }
@@ -110,12 +104,44 @@ export const makeIndex = (services: Services, more: ReadonlyArray<DescFile | Fil
     else add(file)
   }
 
+  for (const proto of protos.values()) {
+    const file = { name: proto.name, bytes: toBinary(FileDescriptorProtoSchema, proto), dependencies: proto.dependency }
+    files.set(file.name, file)
+    for (const { extends: extended, isMessage, name } of declarations(proto)) {
+      if (!symbols.has(name)) symbols.set(name, file)
+      if (isMessage) messages.add(name)
+      if (extended === undefined) continue
+      const numbers = extensions.get(extended.type) ?? new Map<number, File>()
+      extensions.set(extended.type, numbers.set(extended.number, file))
+    }
+  }
+
   return {
     services: Array.from(names).toSorted(),
     file: (name) => files.get(name),
     symbol: (name) => symbols.get(name),
     extension: (type, number) => extensions.get(type)?.get(number),
     extensionNumbers: (type) => messages.has(type) ? Array.from(extensions.get(type)?.keys() ?? []) : undefined
+  }
+}
+
+/**
+ * proto-loader names files after their package: what was loaded apart has different files of one name. They become one, since
+ * clients know files by their names.
+ */
+const merged = (one: FileDescriptorProto, other: FileDescriptorProto): FileDescriptorProto => {
+  if (one === other || one.package !== other.package) return one
+  const both = <A extends { readonly name: string }>(known: Array<A>, more: ReadonlyArray<A>): Array<A> => {
+    const names = new Set(known.map(({ name }) => name))
+    return [...known, ...more.filter(({ name }) => !names.has(name))]
+  }
+  return {
+    ...one,
+    dependency: Array.from(new Set([...one.dependency, ...other.dependency])),
+    messageType: both(one.messageType, other.messageType),
+    enumType: both(one.enumType, other.enumType),
+    service: both(one.service, other.service),
+    extension: both(one.extension, other.extension)
   }
 }
 
