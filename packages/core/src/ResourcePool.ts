@@ -8,7 +8,7 @@ import * as Pool from "effect/Pool"
 import * as Scope from "effect/Scope"
 import * as GracefulStop from "./GracefulStop.ts"
 import * as InFlight from "./InFlight.ts"
-import type * as StopPolicy from "./StopPolicy.ts"
+import * as StopPolicy from "./StopPolicy.ts"
 
 /**
  * A pool that can be stopped.
@@ -36,7 +36,7 @@ export interface Options<A, E, R> {
   readonly name: string
   /** Makes a member; its scope is released when the pool has stopped. */
   readonly acquire: Effect.Effect<A, E, R>
-  /** How many members there are. */
+  /** How many members there are. A defect if it is no whole number above 0. */
   readonly size: number
   /** How long the steps of its stop may take. */
   readonly stop?: StopPolicy.Options | undefined
@@ -57,6 +57,10 @@ export const make = <A, E, R>(
   options: Options<A, E, R>
 ): Effect.Effect<ResourcePool<A, E>, never, R | Scope.Scope> =>
   Effect.gen(function*() {
+    const { size } = options
+    if (!Number.isInteger(size) || size < 1) {
+      throw new StopPolicy.StopPolicyError({ option: "size", value: size, reason: "must be a whole number above 0" })
+    }
     const members = yield* Scope.make()
     let stop: GracefulStop.GracefulStop | undefined
     yield* Effect.addFinalizer((exit) =>
@@ -67,7 +71,7 @@ export const make = <A, E, R>(
         yield* isHeld ? Effect.forkDetach(release, { startImmediately: true }) : release
       })
     )
-    const pool = yield* Scope.provide(Pool.make({ acquire: options.acquire, size: options.size }), members)
+    const pool = yield* Scope.provide(Pool.make({ acquire: options.acquire, size }), members)
     const inFlight = yield* InFlight.make
     stop = yield* GracefulStop.make({ name: options.name, inFlight }, options.stop)
     return {

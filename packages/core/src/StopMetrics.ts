@@ -12,8 +12,8 @@ import { Lifecycle } from "./Lifecycle.ts"
 import type { StopEvent } from "./StopEvent.ts"
 
 /**
- * `lastcall_in_flight`, a gauge: pieces of work that were admitted and have not ended, by `resource` and `kind`. Kept by
- * {@link layer}.
+ * `lastcall_in_flight`, a gauge: pieces of work that were admitted and have not ended, by `resource` and `kind`; resources
+ * of one name are added up. Kept by {@link layer}.
  *
  * @category metrics
  * @since 0.1.0
@@ -97,17 +97,18 @@ export const layer: Layer.Layer<never> = Layer.effectDiscard(Effect.gen(function
   const sample = Effect.suspend(() => {
     const updates: Array<Effect.Effect<void>> = []
     const gone = new Map(written)
+    /** Resources may share a name, as channels to one address do. */
+    const sums = new Map<string, number>()
     for (const { inFlight: work, stop } of lifecycle.members()) {
       for (const [kind, counts] of Object.entries(work?.countsByKind() ?? {})) {
         const key = JSON.stringify([stop.name, kind])
-        let series = written.get(key)
-        if (series === undefined) {
-          series = Metric.withAttributes(inFlight, { resource: stop.name, kind })
-          written.set(key, series)
-        }
-        gone.delete(key)
-        updates.push(Metric.update(series, size(counts)))
+        if (!written.has(key)) written.set(key, Metric.withAttributes(inFlight, { resource: stop.name, kind }))
+        sums.set(key, (sums.get(key) ?? 0) + size(counts))
       }
+    }
+    for (const [key, sum] of sums) {
+      gone.delete(key)
+      updates.push(Metric.update(written.get(key)!, sum))
     }
     for (const [key, series] of gone) {
       written.delete(key)

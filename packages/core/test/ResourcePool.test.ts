@@ -132,6 +132,26 @@ it.effect("a pool with a policy that makes no sense is a defect, and leaves no m
     assert.strictEqual(held, 0)
   }))
 
+it.effect.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY])(
+  "a pool whose size is %d is a defect, and makes no members",
+  (size) =>
+    Effect.gen(function*() {
+      let made = 0
+      const exit = yield* Effect.exit(Effect.scoped(ResourcePool.make({
+        name: "database",
+        size,
+        acquire: Effect.sync(() => made++)
+      })))
+      const defects = Exit.isFailure(exit)
+        ? exit.cause.reasons.filter(Cause.isDieReason).map(({ defect }) => defect)
+        : []
+      assert.lengthOf(defects, 1)
+      assert.instanceOf(defects[0], StopPolicyError)
+      assert.deepInclude(defects[0], { option: "size", value: size, reason: "must be a whole number above 0" })
+      assert.strictEqual(made, 0)
+    })
+)
+
 it.effect("where finalizers run in parallel, the members are released when the pool has stopped all the same", () =>
   Effect.gen(function*() {
     const scope = yield* Scope.make("parallel")

@@ -183,3 +183,18 @@ it.effect("what is in flight is sampled once a second until the scope closes; wh
     assert.strictEqual(samples, 1)
     assert.deepStrictEqual((yield* series).map(([, , value]) => value), [0, 0, 0])
   }).pipe(Effect.provideService(Metric.MetricRegistry, new Map())))
+
+it.effect("what is in flight in resources of one name is added up, until the last of them has gone", () =>
+  Effect.gen(function*() {
+    const members = [5, 1].map((admitted) => ({
+      stop: { name: "channel" } as GracefulStop.GracefulStop,
+      inFlight: { countsByKind: () => ({ call: { ...none, admitted } }) } as unknown as InFlight.InFlight
+    }))
+    const lifecycle: Lifecycle.Lifecycle = { ...yield* Lifecycle.Lifecycle, members: () => members }
+    yield* Effect.provideService(Layer.build(StopMetrics.layer), Lifecycle.Lifecycle, lifecycle)
+    for (const value of [6, 1, 0]) {
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(yield* series, [["lastcall_in_flight", "channel call", value]])
+      members.shift()
+    }
+  }).pipe(Effect.scoped, Effect.provideService(Metric.MetricRegistry, new Map())))
