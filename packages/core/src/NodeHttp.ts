@@ -85,7 +85,7 @@ export const make = (
         open.delete(response)
         entry.end(response.writableFinished ? "succeeded" : entry.isInterrupted ? "interrupted" : "failed")
         // A response whose headers had gone out before the drain leaves a connection that is kept alive.
-        if (isDraining) closeRest()
+        if (isDraining) afterReading(closeRest)
       })
       entry.onInterrupt(() => {
         if (response.headersSent) response.destroy()
@@ -138,13 +138,15 @@ export const make = (
           isDraining = true
           // It closes what is idle. The error of a server that does not listen: then there is nothing to wait for.
           server.close(() => resume(Effect.void))
-          closeSilent()
           for (const response of open) closeAfter(response)
+          afterReading(closeSilent)
         }),
         Effect.flatMap(Effect.sleep(Duration.millis(lateMillis)), () => {
-          isLate = true
-          closeSilent()
-          closeRest()
+          afterReading(() => {
+            isLate = true
+            closeSilent()
+            closeRest()
+          })
           return Effect.never
         })
       ),
@@ -153,6 +155,12 @@ export const make = (
       }
     }, options.stop)
   })
+
+/**
+ * Calls when what the clients had sent by now has been read: after a blocked turn it is still in the kernel. Two turns of
+ * the event loop, because the first may have been half over when it began.
+ */
+const afterReading = (f: () => void): void => void setImmediate(() => setImmediate(f))
 
 const unavailable = (response: ServerResponse): void => {
   if (response.headersSent) return

@@ -46,6 +46,9 @@ export const exitCode = 137
  * stop that has ended does not call it off: a handle that keeps the process alive afterwards is what it is for. So use it in
  * programs that end when they have stopped, not in tests.
  *
+ * It is not armed when a layer fails during the start: the failed building closes the watchdog's scope before any stop is
+ * announced.
+ *
  * @category constructors
  * @since 0.1.0
  */

@@ -73,7 +73,7 @@ const make = Effect.fnUntraced(function*(options: { readonly tls?: boolean } = {
   /** Starts the stop, until the server listens no more. */
   const stop = Effect.gen(function*() {
     const since = clock.currentTimeMillisUnsafe()
-    const fiber = yield* Effect.forkChild(graceful.stop)
+    const fiber = yield* Effect.forkChild(graceful.stop, { startImmediately: true })
     yield* until(() => !server.listening)
     return {
       /** Waits for its end: how it was, and how long it took. */
@@ -89,6 +89,26 @@ const make = Effect.fnUntraced(function*(options: { readonly tls?: boolean } = {
 
 const wholeRequest = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 const halfRequest = "GET / HTTP/1.1\r\nHost: x\r\n"
+
+/** Sends, and blocks the event loop until it is in the kernel, not read by the server. */
+const sendUnread = (client: net.Socket, socket: net.Socket, text: string, millis = 50): Effect.Effect<void> =>
+  Effect.sync(() => {
+    const before = socket.bytesRead
+    client.write(text)
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, millis)
+    assert.strictEqual(socket.bytesRead, before)
+  })
+
+/** Goes on in the phase of the event loop that handles input. */
+const anInput = (server: http.Server): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    const { port } = server.address() as AddressInfo
+    server.once("connection", (socket) => {
+      socket.destroy()
+      resume(Effect.void)
+    })
+    net.connect(port, "127.0.0.1").on("error", () => {})
+  })
 
 /** So long that what it is about would have happened. */
 const aWhile = Effect.callback<void>((resume) => void setTimeout(() => resume(Effect.void), 20))
@@ -122,7 +142,7 @@ it.effect("a new connection that stays silent is closed after a second, also whi
     yield* aWhile
     assert.isFalse(silent.socket.destroyed)
     yield* TestClock.adjust("1 millis")
-    assert.isTrue(silent.socket.destroyed)
+    yield* until(() => silent.socket.destroyed)
     pending[0]!.end()
     assert.strictEqual(yield* stopping.ended, "graceful in 1000")
   }))
@@ -141,6 +161,40 @@ it.effect("a new connection may still send its request, and is served", () =>
     yield* until(() => client.readableEnded)
     assert.match(received(), /^HTTP\/1.1 200 OK\r\n[^]*Connection: close\r\n[^]*done/)
   }))
+
+for (const phase of ["its timers", "its I/O"]) {
+  it.effect(`a request that is sent while the event loop is blocked, in ${phase}, before the drain begins is served`, () =>
+    Effect.gen(function*() {
+      const { connect, pending, server, stop } = yield* make()
+      const { client, received, socket } = yield* connect()
+      yield* TestClock.adjust("10 seconds")
+      yield* phase === "its timers" ? aWhile : anInput(server)
+      yield* sendUnread(client, socket, wholeRequest)
+      const stopping = yield* stop
+      yield* until(() => pending.length === 1 || socket.destroyed)
+      assert.isFalse(socket.destroyed)
+      pending[0]!.end("done")
+      assert.strictEqual(yield* stopping.ended, "graceful in 0")
+      yield* until(() => client.readableEnded)
+      assert.match(received(), /^HTTP\/1.1 200 OK\r\n[^]*Connection: close\r\n[^]*done/)
+    }))
+}
+
+for (const [what, before, rest] of [["the whole", "", wholeRequest], ["the rest", halfRequest, "\r\n"]] as const) {
+  it.live(`${what} of a request that is sent while the event loop is blocked until the drain's first second is over is served`, () =>
+    Effect.gen(function*() {
+      const { connect, pending, stop } = yield* make()
+      const { client, socket } = yield* connect(before)
+      const stopping = yield* stop
+      // In the last phase of a turn: the timer of the drain then is due before there is any input.
+      yield* Effect.callback<void>((resume) => void setTimeout(() => setImmediate(() => resume(Effect.void)), 900))
+      yield* sendUnread(client, socket, rest, 200)
+      yield* until(() => pending.length === 1 || socket.destroyed)
+      assert.isFalse(socket.destroyed)
+      pending[0]!.end()
+      assert.match(yield* stopping.ended, /^graceful/)
+    }))
+}
 
 it.effect("a request that is not whole is given up a second after the drain began", () =>
   Effect.gen(function*() {
@@ -188,6 +242,21 @@ it.effect("a request that is not whole may become so while another is in flight,
     pending[1]!.end("late")
     yield* until(() => late.client.readableEnded)
     assert.include(late.received(), "late")
+    assert.strictEqual(yield* stopping.ended, "graceful in 5000")
+  }))
+
+it.effect("a request that became whole while the event loop was blocked is served, also where another then ends", () =>
+  Effect.gen(function*() {
+    const { connect, pending, stop } = yield* make()
+    yield* connect(wholeRequest)
+    const late = yield* connect(halfRequest)
+    const stopping = yield* stop
+    yield* TestClock.adjust("5 seconds")
+    yield* aWhile
+    yield* Effect.andThen(sendUnread(late.client, late.socket, "\r\n"), Effect.sync(() => pending[0]!.end()))
+    yield* until(() => pending.length === 2 || late.socket.destroyed)
+    assert.isFalse(late.socket.destroyed)
+    pending[1]!.end("late")
     assert.strictEqual(yield* stopping.ended, "graceful in 5000")
   }))
 
