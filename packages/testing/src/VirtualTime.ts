@@ -33,7 +33,10 @@ export interface Options {
    * `MemorySocket`, is done by then. Default: 0, for programs without I/O.
    */
   readonly turns?: number | undefined
-  /** When it has not ended by then, it never will: the run dies with {@link Stuck}. Default: 1 day. */
+  /**
+   * When it has not ended by then, it never will: the run dies with {@link Stuck}. Default: 1 day. Where nothing sleeps, it dies
+   * at once, and with `turns` after two seconds of real time without I/O.
+   */
   readonly horizon?: Duration.Input | undefined
 }
 
@@ -132,6 +135,9 @@ export const drive = <A, E>(fiber: Fiber.Fiber<A, E>): Effect.Effect<A, E> =>
 
 const driveMillis = 20_000
 
+/** How long I/O may be waited for when nothing else can happen. */
+const ioMillis = 2_000
+
 interface Sleeper {
   readonly until: number
   readonly wake: () => void
@@ -148,6 +154,9 @@ const makeWorld = (options: Options, onStuck: (at: number) => void) => {
   let nanos = 0
   let isScheduled = false
   let isEnded = false
+  /** How often something was scheduled: nothing has been while it stays the same. */
+  let rounds = 0
+  let waiting: NodeJS.Timeout | undefined
 
   const take = (): () => void => {
     if (random === undefined) {
@@ -174,7 +183,16 @@ const makeWorld = (options: Options, onStuck: (at: number) => void) => {
 
   const next = (idleTurns: number): void => {
     isScheduled = true
+    rounds++
+    clearTimeout(waiting)
     setImmediate(go, idleTurns)
+  }
+
+  /** What a blocked event loop has held up may come first. */
+  const giveUp = (round: number, turnsLeft: number): void => {
+    if (isEnded || round !== rounds) return
+    if (turnsLeft === 0) return onStuck(nanos / 1_000_000)
+    setImmediate(giveUp, round, turnsLeft - 1)
   }
 
   const go = (idleTurns: number): void => {
@@ -188,8 +206,8 @@ const makeWorld = (options: Options, onStuck: (at: number) => void) => {
       if (idle < patience) return next(idle)
       if (sleepers.length === 0) {
         isScheduled = false
-        // With I/O, something from outside may still come.
         if (patience === 0) onStuck(nanos / 1_000_000)
+        else waiting = setTimeout(giveUp, ioMillis, rounds, patience)
         return
       }
       advance()
@@ -239,6 +257,7 @@ const makeWorld = (options: Options, onStuck: (at: number) => void) => {
     scheduler,
     end: () => {
       isEnded = true
+      clearTimeout(waiting)
     }
   }
 }

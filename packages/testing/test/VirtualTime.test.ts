@@ -98,6 +98,22 @@ describe("in virtual time", () => {
       assert.isTrue(Exit.isFailure(exit) && Exit.hasDies(exit))
     }))
 
+  it.live("a program that waits for I/O that never comes is stuck too, after two seconds of real time", () =>
+    Effect.gen(function*() {
+      const never = Effect.andThen(Effect.sleep(5), Effect.never)
+      const exit = yield* Effect.exit(VirtualTime.run(never, { turns: 30 }))
+      assert.deepStrictEqual(exit, Exit.die(new VirtualTime.Stuck({ at: 5, seed: undefined })))
+    }))
+
+  it.live("a program that has ended, or goes on meanwhile, is not taken for stuck", () =>
+    Effect.gen(function*() {
+      const real = (millis: number) =>
+        Effect.callback<void>((resume) => void setTimeout(() => resume(Effect.void), millis))
+      const program = Effect.andThen(Effect.repeat(Effect.andThen(real(900), Effect.yieldNow), { times: 2 }), real(10))
+      yield* VirtualTime.run(program, { turns: 30 })
+      assert.strictEqual(yield* VirtualTime.run(Effect.succeed("done"), { turns: 30 }), "done")
+    }))
+
   it.live("with turns of the event loop, time waits for I/O in memory", () =>
     Effect.gen(function*() {
       const afterTurns = (turns: number) => Effect.andThen(VirtualTime.settle(turns), Clock.currentTimeMillis)
