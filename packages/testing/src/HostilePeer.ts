@@ -172,6 +172,7 @@ export const tlsWithoutPreface = (address: SocketAddress, options?: tls.Connecti
 /**
  * Speaks HTTP/2 as it should, acknowledgements included, until it has seen so many frames, and freezes: it reads nothing
  * more and says nothing more, as a process that was stopped or a network that was parted. With a path it opens an RPC first.
+ * Frames that come in one piece with the last one are neither answered nor among `frames`.
  *
  * @category constructors
  * @since 0.1.0
@@ -181,9 +182,13 @@ export const frozen = (
   options: { readonly after: number; readonly path?: string | undefined }
 ): Connect =>
   Effect.map(connect(address), (socket) => {
+    let isFrozen = false
     const peer = watch(socket, {
+      isFrozen: () => isFrozen,
       onFrame: polite(socket, () => {
-        if (peer.frames().length >= options.after) socket.pause()
+        if (peer.frames().length < options.after) return
+        isFrozen = true
+        socket.pause()
       })
     })
     socket.write(Http2Frame.preface)
@@ -404,6 +409,8 @@ const connect = (address: SocketAddress): Effect.Effect<net.Socket, HostilePeerE
 
 const watch = (socket: Duplex, options: {
   readonly reads?: boolean
+  /** Whether it takes no notice of frames any more. */
+  readonly isFrozen?: () => boolean
   readonly onFrame?: (frame: Http2Frame.Http2Frame) => void
 } = {}): HostilePeer => {
   const chunks: Array<Buffer> = []
@@ -417,6 +424,7 @@ const watch = (socket: Duplex, options: {
     for (const one of waiting) one()
   }
   const read = Http2Frame.reader((frame) => {
+    if (options.isFrozen?.() === true) return
     frames.push(frame)
     options.onFrame?.(frame)
     look()

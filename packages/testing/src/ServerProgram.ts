@@ -86,7 +86,8 @@ export interface Options {
 }
 
 /**
- * Starts a file with node. It is killed when the scope closes, if it still runs, and its end waited for.
+ * Starts a file with node. It is killed when the scope closes, if it still runs, and its end waited for. Processes that it
+ * started are not: what they say on its output 100 ms after its exit is not read.
  *
  * **Example** (How a server stops)
  *
@@ -110,6 +111,9 @@ export const start = (file: string, options: Options = {}): Effect.Effect<Server
     Effect.sync(() => spawned(file, options)),
     ({ kill }) => kill
   )
+
+/** How long the output of a program may stay open when it has exited. */
+const patienceMillis = 100
 
 const spawned = (file: string, options: Options): ServerProgram & { readonly kill: Effect.Effect<void> } => {
   const child = spawn(options.node ?? process.execPath, [...(options.flags ?? []), file, ...(options.args ?? [])], {
@@ -146,11 +150,24 @@ const spawned = (file: string, options: Options): ServerProgram & { readonly kil
     end(null, null)
   })
   child.on("close", end)
+  child.on("exit", (code, signal) => {
+    // A child of its own that has its output keeps it open, and 'close' from coming.
+    const leave = () => {
+      child.stdout.destroy()
+      child.stderr.destroy()
+      end(code, signal)
+    }
+    // One turn more: in a busy process what it said may still be unread.
+    const timer = setTimeout(() => setImmediate(leave), patienceMillis)
+    child.once("close", () => clearTimeout(timer))
+  })
 
   const kill = Effect.suspend(() => {
     if (ended !== undefined) return Effect.void
-    killed = true
-    child.kill("SIGKILL")
+    if (child.exitCode === null && child.signalCode === null) {
+      killed = true
+      child.kill("SIGKILL")
+    }
     return Effect.asVoid(Deferred.await(done))
   })
 

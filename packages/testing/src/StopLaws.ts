@@ -229,6 +229,32 @@ const titles: { readonly [promise: number]: string } = {
 }
 
 /**
+ * Promises that do not exist, or none at all: nothing would be checked. It is a mistake in the test, so `register` throws it;
+ * of `check` it is a defect.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class StopLawsError extends Data.TaggedError("StopLawsError")<{ readonly promises: ReadonlyArray<number> }> {
+  override get message(): string {
+    const unknown = this.promises.filter((promise) => !isPromise(promise))
+    return unknown.length === 0
+      ? "no promise is selected: leave `promises` out to check all"
+      : `there is no promise ${unknown.join(", ")}: they are 1 to 8`
+  }
+}
+
+const isPromise = (promise: number): boolean => Object.hasOwn(titles, promise)
+
+/** Whether a promise is one of those that the options select. */
+const selection = (options: { readonly promises?: ReadonlyArray<number> | undefined } = {}) => {
+  const { promises } = options
+  if (promises === undefined) return () => true
+  if (promises.length === 0 || !promises.every(isPromise)) throw new StopLawsError({ promises })
+  return (promise: number) => promises.includes(promise)
+}
+
+/**
  * Checks all laws, or those of some promises. Fails with the first {@link Counterexample}.
  *
  * **Details**
@@ -261,11 +287,14 @@ export const check = (
   make: Make,
   options?: Options & { readonly promises?: ReadonlyArray<number> | undefined }
 ): Effect.Effect<void, Counterexample> =>
-  Effect.forEach(
-    laws.filter(({ promise }) => options?.promises?.includes(promise) ?? true),
-    (law) => law.check(make, options),
-    { discard: true }
-  )
+  Effect.suspend(() => {
+    const isSelected = selection(options)
+    return Effect.forEach(
+      laws.filter(({ promise }) => isSelected(promise)),
+      (law) => law.check(make, options),
+      { discard: true }
+    )
+  })
 
 /**
  * Registers one test for each promise, or for some of them, with any test runner: `it.effect` of `@effect/vitest`, or a
@@ -279,9 +308,10 @@ export const register = (
   make: Make,
   options?: Options & { readonly promises?: ReadonlyArray<number> | undefined }
 ): void => {
+  const isSelected = selection(options)
   for (const [promise, title] of Object.entries(titles)) {
     const promises = [Number(promise)]
-    if (options?.promises?.includes(Number(promise)) === false) continue
+    if (!isSelected(Number(promise))) continue
     test(`${promise}. ${title}`, () => check(make, { ...options, promises }))
   }
 }

@@ -118,7 +118,10 @@ export const make = (options: Options): Effect.Effect<TcpProxy, TcpProxyError, S
         socket.once("close", () => sockets.delete(socket))
       }
       client.once("close", () => open--)
-      upstream.once("error", () => client.resetAndDestroy())
+      // Nobody listens: there is nothing on its way. An error later comes as 'close', after what was said before.
+      const refuse = () => client.resetAndDestroy()
+      upstream.once("error", refuse)
+      upstream.once("connect", () => upstream.off("error", refuse))
       const pump = Effect.all([pass(client, upstream, "toServer"), pass(upstream, client, "toClients")], {
         concurrency: 2,
         discard: true

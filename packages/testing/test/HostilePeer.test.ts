@@ -238,6 +238,23 @@ describe("over HTTP/2", () => {
       assert.strictEqual(answers, 2)
     }))
 
+  it.live("frozen takes no notice of what came in one piece with the frame that it froze at", () =>
+    Effect.gen(function*() {
+      const server = yield* RawServers.tcp
+      const peer = yield* HostilePeer.frozen(server.address, { after: 2 })
+      yield* until("the preface came", () => server.received().length === Http2Frame.preface.byteLength)
+      const ping = (n: number) => Http2Frame.encode(types.ping, { payload: Buffer.alloc(8, n) })
+      server.sockets[0]!.write(Buffer.concat([Http2Frame.encode(types.settings), ping(1), ping(2), ping(3)]))
+      yield* until("it has seen two", () => peer.frames().length >= 2)
+      yield* Effect.sleep(50)
+      assert.deepStrictEqual(peer.frames().map(({ type }) => type), [types.settings, types.ping])
+      const answers = Http2Frame.parse(server.received().subarray(Http2Frame.preface.byteLength))
+      assert.deepStrictEqual(answers.map(({ payload, type }) => [type, payload.toString("hex")]), [
+        [types.settings, ""],
+        [types.ping, "01".repeat(8)]
+      ])
+    }))
+
   it.live("neverReading lets the server's answer fill the buffers, whatever the windows", () =>
     Effect.gen(function*() {
       const server = yield* RawServers.http

@@ -5,6 +5,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import { join } from "node:path"
+import { until } from "./RawServers.ts"
 
 const file = join(import.meta.dirname, "programs/program.mjs")
 
@@ -99,4 +100,46 @@ it.live("flags of node come before the file", () =>
   Effect.gen(function*() {
     const program = yield* ServerProgram.start(file, { flags: ["--title=flagged"], args: ["dies"] })
     assert.strictEqual((yield* program.ended).code, 4)
+  }))
+
+/** A program that leaves a child behind, which has its standard output and error. */
+const startParent = Effect.gen(function*() {
+  const program = yield* start("parent")
+  const child = yield* program.awaitLine((line) => /^child (\d+)$/.exec(line)?.[1])
+  yield* Effect.addFinalizer(() => Effect.sync(() => exists(Number(child)) && process.kill(Number(child), "SIGKILL")))
+  return { program, child: Number(child) }
+})
+
+it.live("one that leaves a child with its output has ended, with all that it said, and is not killed", () =>
+  Effect.gen(function*() {
+    const { child, program } = yield* startParent
+    yield* program.signal("SIGTERM")
+    const ended = yield* Effect.timeout(program.ended, "5 seconds")
+    assert.deepStrictEqual([ended.code, ended.signal, ended.killed], [3, null, false])
+    assert.strictEqual(ended.lines.at(-1), "stopped")
+    assert.isTrue(exists(child))
+  }).pipe(Effect.scoped))
+
+it.live("to wait for one that has exited and left a child does not count as killing it", () =>
+  Effect.gen(function*() {
+    const { program } = yield* startParent
+    yield* program.signal("SIGTERM")
+    yield* program.awaitLine((line) => line === "stopped" ? line : undefined)
+    yield* until("it is gone", () => !exists(program.pid))
+    const { code, killed } = yield* Effect.timeout(program.endedWithin(0), "5 seconds")
+    assert.deepStrictEqual([code, killed], [3, false])
+  }).pipe(Effect.scoped))
+
+it.live("closing the scope does not wait for the child that a program leaves", () =>
+  Effect.gen(function*() {
+    const scope = yield* Scope.make()
+    const program = yield* Scope.provide(start("parent"), scope)
+    const child = Number(yield* program.awaitLine((line) => /^child (\d+)$/.exec(line)?.[1]))
+    yield* Effect.addFinalizer(() => Effect.sync(() => exists(child) && process.kill(child, "SIGKILL")))
+    const started = performance.now()
+    yield* Scope.close(scope, Exit.void)
+    assert.isBelow(performance.now() - started, 3_000)
+    assert.isFalse(exists(program.pid))
+    assert.isTrue(exists(child))
+    assert.strictEqual((yield* program.ended).killed, true)
   }))

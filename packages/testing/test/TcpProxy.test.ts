@@ -148,3 +148,28 @@ it.live("closing the scope closes every connection and the port", () =>
     assert.strictEqual(refused, "ECONNREFUSED")
     assert.strictEqual(server.received().length, 0)
   }))
+
+it.effect("a server's reset takes the delay, and what it said before is delivered", () =>
+  Effect.gen(function*() {
+    const server = yield* RawServers.tcp
+    const proxy = yield* TcpProxy.make({ target: server.address, delay: "100 millis" })
+    const client = yield* connect(proxy.port)
+    const isOver = () => client.socket.destroyed || client.socket.readableEnded
+    yield* until("it is connected", () => server.sockets.length === 1)
+    server.sockets[0]!.write("answer")
+    yield* settle
+    yield* TestClock.adjust("20 millis")
+    server.sockets[0]!.resetAndDestroy()
+    yield* settle
+    yield* TestClock.adjust("79 millis")
+    yield* settle
+    assert.deepStrictEqual([client.received(), isOver(), proxy.open()], ["", false, 1])
+    yield* TestClock.adjust("1 millis")
+    yield* until("the answer came", () => client.received() === "answer")
+    yield* TestClock.adjust("19 millis")
+    yield* settle
+    assert.isFalse(isOver())
+    yield* TestClock.adjust("1 millis")
+    yield* until("the client sees the end", isOver)
+    assert.strictEqual(client.received(), "answer")
+  }))
