@@ -153,7 +153,9 @@ export const awaitDraining: Effect.Effect<void> = Effect.flatMap(Lifecycle, (lif
  * `launch`. Building that cannot be interrupted is waited for like a drain: for the grace period, until the rest of the budget
  * is what those that are built need to be forced, or until an escalation, and for a second at least. Then what is built stops,
  * in order, and the building is waited for again: until the budget is over, or for a second after an escalation. If it is left
- * behind, the stop counts as forced.
+ * behind, the stop counts as forced. Where a part of the building did end, and all its resources have stopped, they may still
+ * be releasing what they used: what is below them is released when the rest of the budget is the reserve, or a grace period
+ * after an escalation, 10 seconds at most.
  *
  * What stops on its own while the process is ready, a resource in a scope of its own, is no part of the stop of the process:
  * it has its own policy, takes nothing from the budget, and is not in the report.
@@ -344,6 +346,9 @@ const reportMillis = 1_000
 /** How long the building of layers may take to end in any case, and beyond the budget where the reserve is less. */
 const unbuildMillis = 1_000
 
+/** How long what has stopped may be released after an escalation while building goes on, where the grace period is longer. */
+const releaseMillis = 10_000
+
 /** Waits until what is left of the budget is just what those that have not stopped need to be forced, or so much earlier. */
 const spent = (budget: StopBudget.StopBudget, clock: Clock.Clock, early = 0): Effect.Effect<void> => {
   const share = budget.share(0)
@@ -529,27 +534,42 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
   const isStopping = (): boolean =>
     Array.from(members).some(({ stop }) => stop.phase() !== "Serving" && stop.phase() !== "Announced")
 
-  /** Waits until members are left of which none has stopped or is stopping for a while: nothing closes them. */
-  const idle: Effect.Effect<void> = Effect.suspend(() => {
-    const stopped = reports.length
-    return Effect.andThen(
-      Effect.sleep(Duration.millis(unbuildMillis)),
-      Effect.suspend(() => members.size === 0 || isStopping() || reports.length > stopped ? idle : Effect.void)
-    )
-  })
+  /**
+   * Waits until members are left of which none has stopped or is stopping for a while: nothing closes them. Where none is left,
+   * what they used is being released, or nothing is: that is waited for until the reserve begins, or for so long after the last
+   * of them has stopped and someone has escalated.
+   */
+  const idle = (until: number, since: number): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const stopped = reports.length
+      const left = until - now()
+      const isShort = members.size === 0 && left > 0 && left < unbuildMillis
+      return Effect.andThen(
+        Effect.sleep(Duration.millis(isShort ? left : unbuildMillis)),
+        Effect.suspend(() => {
+          const at = now()
+          if (isStopping() || reports.length > stopped) return idle(until, at)
+          if (members.size > 0 || at >= until) return Effect.void
+          if (!escalated.isOpen()) return idle(until, at)
+          return at - since < Math.min(graceMillis, releaseMillis) ? idle(until, since) : Effect.void
+        })
+      )
+    })
 
   /** Waits until what was built is to stop although the building has not ended; so many had stopped before it was to end. */
   const overdue = Effect.fnUntraced(function*(start: number, stopped: number) {
+    // Building that is interrupted stops what it had built, in order; another part of it may go on, and hold the rest.
+    const hasBegun = () => isStopping() || reports.length > stopped
+    const early = timeToForce(start, unbuildMillis)
     yield* Effect.sleep(Duration.millis(unbuildMillis))
     yield* Effect.raceAllFirst([
       Effect.sleep(Duration.millis(graceMillis - unbuildMillis)),
-      timeToForce(start),
+      Effect.andThen(early, Effect.suspend(() => hasBegun() ? Effect.void : timeToForce(start))),
       escalated.await
     ])
-    if (!isStopping() && reports.length === stopped) return
-    // Building that is interrupted stops what it had built, in order; another part of it may go on, and hold the rest.
-    yield* Effect.raceFirst(timeToForce(start, unbuildMillis), escalated.await)
-    yield* idle
+    if (!hasBegun()) return
+    yield* Effect.raceFirst(early, escalated.await)
+    yield* idle(start + stopMillis, now())
   })
 
   /** Ends the building of a process that never became ready, and with it what was built, where it can be interrupted. */

@@ -332,3 +332,101 @@ it.effect("an escalation reaches what building holds that cannot be interrupted,
     yield* end
     assert.strictEqual(timed(lines.slice(-2)), "21000 admin drains, 21000 admin released")
   }))
+
+/** One part of the building cannot be interrupted, another can; a pool is below them, and the first to stop is the last. */
+const nothingLeft = ({ resource, say }: Effect.Success<typeof Program.make>, worker: Program.Resource = {}) =>
+  Lifecycle.sequence([
+    Lifecycle.parallel([
+      resource("deaf", { build: Program.deafForEver }),
+      Lifecycle.sequence([resource("slow", { build: Effect.never }), resource("worker", worker)])
+    ]),
+    Layer.effectDiscard(Effect.addFinalizer(() => say("pool released")))
+  ])
+
+it.effect.each(
+  [
+    ["1 minute", 2_000, 12_000],
+    ["Infinity", 2_000, 12_000],
+    ["4 seconds", 2_000, 6_000],
+    ["4 seconds", 200, 5_000],
+    ["4 seconds", 60_000, 64_000]
+  ] as const
+)(
+  "an escalation ends the waiting for building that cannot be interrupted, where nothing else is left: grace %s, at %d",
+  ([grace, escalation, released]) =>
+    Effect.gen(function*() {
+      const program = yield* Program.make
+      const { end, fiber, lifecycle, report } = yield* program.launch(nothingLeft(program), {
+        budget: "Infinity",
+        grace
+      })
+      fiber.interruptUnsafe()
+      yield* TestClock.adjust(escalation)
+      yield* lifecycle.escalate
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual(timed(program.lines), `0 worker drains, 0 worker released, ${released} pool released`)
+      yield* end
+      assert.strictEqual(report().durations.total, released + 1_000)
+      assert.strictEqual(report().outcome, "forced")
+    })
+)
+
+it.effect("an escalation leaves the last that stops its grace period to be released, whenever it stops", () =>
+  Effect.gen(function*() {
+    const program = yield* Program.make
+    const worker = { ...Program.stuck, forceTimeout: "9 seconds", release: Effect.sleep("3 seconds") } as const
+    const { end, fiber, lifecycle } = yield* program.launch(nothingLeft(program, worker), { budget: "Infinity" })
+    fiber.interruptUnsafe()
+    yield* TestClock.adjust("2 seconds")
+    yield* lifecycle.escalate
+    yield* TestClock.adjust("1 hour")
+    yield* end
+    assert.strictEqual(
+      timed(program.lines),
+      "0 worker drains, 2000 worker is interrupted, 11000 worker destroyed, 14000 worker released, 21000 pool released"
+    )
+  }))
+
+it.effect("an escalation that comes late leaves what is being released its grace period from then on", () =>
+  Effect.gen(function*() {
+    const program = yield* Program.make
+    const worker = { interrupt: Effect.sleep("31 seconds"), drain: Effect.never, forceTimeout: "1 minute" } as const
+    const { end, fiber, lifecycle } = yield* program.launch(nothingLeft(program, worker), {
+      budget: "1 minute",
+      reserve: 0,
+      grace: "4 seconds"
+    })
+    fiber.interruptUnsafe()
+    yield* TestClock.adjust("50 seconds")
+    yield* lifecycle.escalate
+    yield* end
+    assert.strictEqual(timed(program.lines.slice(-2)), "31000 worker released, 54000 pool released")
+  }))
+
+it.effect.each([["1 second", 14_000], ["5 seconds", 10_000], ["13500 millis", 1_500]] as const)(
+  "where nothing is left but building that cannot be interrupted, the reserve is for what is released: %s",
+  ([reserve, released]) =>
+    Effect.gen(function*() {
+      const program = yield* Program.make
+      const { interrupt, report } = yield* program.launch(nothingLeft(program), { budget: "15 seconds", reserve })
+      yield* interrupt
+      assert.strictEqual(timed(program.lines), `0 worker drains, 0 worker released, ${released} pool released`)
+      assert.strictEqual(report().durations.total, 15_000)
+    })
+)
+
+it.effect("what the last that stops has used is released in order, though the reserve has begun", () =>
+  Effect.gen(function*() {
+    const program = yield* Program.make
+    const worker = { ...Program.stuck, forceTimeout: "2 seconds", release: Effect.sleep("700 millis") } as const
+    const { interrupt } = yield* program.launch(nothingLeft(program, worker), {
+      budget: "15 seconds",
+      reserve: "3 seconds",
+      grace: "Infinity"
+    })
+    yield* interrupt
+    assert.strictEqual(
+      timed(program.lines.slice(-3)),
+      "12000 worker destroyed, 12700 worker released, 13000 pool released"
+    )
+  }))
