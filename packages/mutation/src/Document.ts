@@ -53,7 +53,7 @@ const unmeasured = (scores: ReadonlyArray<Score>): string => {
   const missing = groups.flatMap(({ sources }) => sources).filter((file) => !measured.has(file))
   return missing.length === 0
     ? "All files were measured."
-    : `Not measured yet: ${missing.map((file) => file.replace("packages/", "")).join(", ")}.`
+    : `Not measured as they are now: ${missing.map((file) => file.replace("packages/", "")).join(", ")}.`
 }
 
 export const render = (scores: ReadonlyArray<Score>, explained: ReadonlyArray<Explained>): string =>
