@@ -9,6 +9,7 @@ import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import * as GracefulStop from "./GracefulStop.ts"
 import * as InFlight from "./InFlight.ts"
+import { logged } from "./internal/logged.ts"
 import { Lifecycle } from "./Lifecycle.ts"
 import * as StopPolicy from "./StopPolicy.ts"
 
@@ -75,7 +76,7 @@ export const make = <A, E, R, E2, R2>(
           (cause) =>
             Cause.hasInterruptsOnly(cause)
               ? Effect.void
-              : logError(`${name}: a message was not handled`, cause)
+              : logged(Effect.logError(`${name}: a message was not handled`, cause))
         ))
     )
 
@@ -89,7 +90,7 @@ export const make = <A, E, R, E2, R2>(
         if (isInterrupted && isExpected()) return Effect.void
         const cause = isInterrupted ? Cause.die(new Error(`the messages of ${name} have ended`)) : reason
         return Effect.andThen(
-          logError(`${name}: the loop ended`, cause),
+          logged(Effect.logError(`${name}: the loop ended`, cause)),
           lifecycle.failCause(Cause.die(Cause.squash(cause)))
         )
       })
@@ -105,7 +106,3 @@ export const make = <A, E, R, E2, R2>(
     })
     return yield* GracefulStop.make({ name, inFlight, drain }, options.stop)
   }))
-
-/** A logger that throws ends the fiber that logs; what comes next must not be lost by that. */
-const logError = (message: string, cause: Cause.Cause<unknown>): Effect.Effect<unknown> =>
-  Effect.exit(Effect.logError(message, cause))

@@ -35,6 +35,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type * as Tracer from "effect/Tracer"
+import { logged } from "./internal/logged.ts"
 import { monotonicMillis } from "./internal/monotonic.ts"
 import * as StopBudget from "./StopBudget.ts"
 import * as StopEvent from "./StopEvent.ts"
@@ -369,9 +370,7 @@ const without = <E>(known: Cause.Cause<E>, exit: Exit.Exit<unknown, E>): Exit.Ex
   return died.length === 0 ? Exit.void : Exit.failCause(Cause.fromReasons(died))
 }
 
-/** A logger that throws must end neither the stop nor what asks for it. */
-const logError = (...message: ReadonlyArray<unknown>): Effect.Effect<void> =>
-  Effect.asVoid(Effect.exit(Effect.logError(...message)))
+const logError = (...message: ReadonlyArray<unknown>): Effect.Effect<void> => logged(Effect.logError(...message))
 
 /** A listener of the program: that it fails is logged and has no consequences. */
 const reported = (name: string, listener: Effect.Effect<unknown>): Effect.Effect<void> =>
@@ -578,7 +577,7 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
     serving.interruptUnsafe()
     yield* Effect.raceAllFirst([Fiber.await(serving), overdue(start, stopped), sleepUntil(until)])
     if (serving.pollUnsafe() !== undefined) return
-    yield* Effect.exit(
+    yield* logged(
       Effect.logWarning("the start of the process cannot be interrupted: what is built stops before it has ended")
     )
   })

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { constants } from "node:os"
+import { logged } from "./internal/logged.ts"
 import { Lifecycle } from "./Lifecycle.ts"
 
 /**
@@ -44,10 +45,9 @@ export const listen = (options: Options = {}): Effect.Effect<void, never, Scope.
 
     const onSignal = (signal: NodeJS.Signals): void => {
       received++
-      // `exit`, since a logger that throws would end the fiber.
-      if (received === 1) run(Effect.andThen(Effect.exit(Effect.logInfo(`${signal}: stopping`)), lifecycle.stop))
+      if (received === 1) run(Effect.andThen(logged(Effect.logInfo(`${signal}: stopping`)), lifecycle.stop))
       else if (received === 2) {
-        run(Effect.andThen(Effect.exit(Effect.logWarning(`${signal} again: forcing the stop`)), lifecycle.escalate))
+        run(Effect.andThen(logged(Effect.logWarning(`${signal} again: forcing the stop`)), lifecycle.escalate))
       } else exit(128 + constants.signals[signal])
     }
 

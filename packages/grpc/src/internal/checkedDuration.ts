@@ -5,10 +5,14 @@ import * as Option from "effect/Option"
 /** What a Node timer can wait for at most. */
 export const maxTimerMillis: number = 2 ** 31 - 1
 
+/** `undefined` if it is none. */
+export const parse = (value: Duration.Input): Duration.Duration | undefined =>
+  // A `Duration` made of `NaN` is zero.
+  Number.isNaN(value) ? undefined : Option.getOrUndefined(Duration.fromInput(value))
+
 /** One that is longer than 0. `fail` is told what is wrong with it. */
 export const positive = (value: Duration.Input, fail: (reason: string) => never): Duration.Duration => {
-  // A `Duration` made of `NaN` is zero.
-  const duration = Number.isNaN(value) ? undefined : Option.getOrUndefined(Duration.fromInput(value))
+  const duration = parse(value)
   if (duration === undefined) return fail("not a duration")
   return Duration.toMillis(duration) > 0 ? duration : fail("must be longer than 0")
 }

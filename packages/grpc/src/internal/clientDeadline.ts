@@ -4,6 +4,7 @@ import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import { GrpcCall } from "../GrpcCall.ts"
+import * as CheckedDuration from "./checkedDuration.ts"
 
 export class GrpcClientOptionError extends Data.TaggedError("GrpcClientOptionError")<{
   readonly option: string
@@ -18,11 +19,11 @@ export class GrpcClientOptionError extends Data.TaggedError("GrpcClientOptionErr
 /** `undefined` if nothing was said. Throws {@link GrpcClientOptionError}. */
 export const millisOf = (deadline: Duration.Input | undefined): number | undefined => {
   if (deadline === undefined) return undefined
-  const duration = Number.isNaN(deadline) ? Option.none() : Duration.fromInput(deadline)
-  if (Option.isNone(duration)) {
+  const duration = CheckedDuration.parse(deadline)
+  if (duration === undefined) {
     throw new GrpcClientOptionError({ option: "deadline", value: deadline, reason: "not a duration" })
   }
-  return Math.max(0, Duration.toMillis(duration.value))
+  return Math.max(0, Duration.toMillis(duration))
 }
 
 /**

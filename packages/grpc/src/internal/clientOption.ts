@@ -1,7 +1,6 @@
 /** The options of a channel, checked one by one. */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
-import * as Option from "effect/Option"
 import * as CheckedDuration from "./checkedDuration.ts"
 
 export class GrpcChannelOptionError extends Data.TaggedError("GrpcChannelOptionError")<{
@@ -27,7 +26,7 @@ export const millis = (option: string, value: Duration.Input, atLeast = 0): numb
 
 /** As {@link millis}, and 0. */
 export const millisOrZero = (option: string, value: Duration.Input): number => {
-  const duration = Number.isNaN(value) ? undefined : Option.getOrUndefined(Duration.fromInput(value))
+  const duration = CheckedDuration.parse(value)
   return duration !== undefined && Duration.toMillis(duration) === 0 ? 0 : millis(option, value)
 }
 
