@@ -7,7 +7,8 @@
  * 2. **Drain delay**, once for all. It ends early after a quiet period without new work, and when the rest of the budget is
  *    what the resources need to be forced: half of it is left to it in any case.
  * 3. **Close** the layers in their order: what depends on others stops first, dependencies are released after their
- *    dependents. Each resource drains within what is left of the budget, keeping back what those after it need to be forced.
+ *    dependents. Each resource drains within what is left of the budget, keeping back what those after it need to be forced,
+ *    half of the budget at most.
  * 4. **Report**: the reports of all resources, in the order in which they stopped.
  *
  * The time of the budget begins with the announcement. When it is spent, everything that is left is forced at once; no step

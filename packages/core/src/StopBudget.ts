@@ -2,8 +2,10 @@
  * How long the whole process may take to stop, over all its resources.
  *
  * Deadlines per resource add up when resources stop one after the other; a budget does not. Its time begins with the
- * first stop under it. A resource may drain until what is left is just what it and those still waiting need to be forced;
- * when nothing is left, everything is forced at once. No step of any stop is skipped for lack of time.
+ * first stop under it. A resource may drain until what is left is just what it and those still waiting need to be forced,
+ * but what is kept back for those is at most half of the budget less its own force: however many are waiting, and they may be
+ * going to stop at the same time, there is time to drain.
+ * When nothing is left, everything is forced at once. No step of any stop is skipped for lack of time.
  *
  * @since 0.1.0
  */
@@ -29,7 +31,7 @@ export interface Share {
   hasBegun(): boolean
   /** Waits until the time of the budget runs. */
   readonly awaitBegin: Effect.Effect<void>
-  /** Until when it may drain, in milliseconds of the monotonic clock. It may move later as others end. */
+  /** Until when it may drain, in milliseconds of the monotonic clock. It may move later as others begin to stop, or end. */
   drainUntil(): number
   /** How many milliseconds its force may take if it begins now. */
   forceFor(): number
@@ -69,14 +71,15 @@ export const make = (total: Duration.Input): Effect.Effect<StopBudget> =>
     const duration = Duration.millis(millis("budget", total, "any"))
     const shares = new Set<{ readonly forceMillis: number; stage: Stage }>()
     const begun = Latch.makeUnsafe(false)
-    let deadline: number | undefined
+    let begunAt: number | undefined
     let held = false
 
     const now = () => monotonicMillis(clock)
-    const until = () => deadline ?? (held ? Number.POSITIVE_INFINITY : now() + Duration.toMillis(duration))
+    const until = () =>
+      begunAt === undefined && held ? Number.POSITIVE_INFINITY : (begunAt ?? now()) + Duration.toMillis(duration)
     const begin = () => {
       held = false
-      deadline ??= until()
+      begunAt ??= now()
       begun.openUnsafe()
     }
     const reservedForWaiting = () => {
@@ -90,7 +93,7 @@ export const make = (total: Duration.Input): Effect.Effect<StopBudget> =>
       begin,
       hold() {
         held = true
-        deadline = undefined
+        begunAt = undefined
         begun.closeUnsafe()
       },
       share(forceMillis) {
@@ -101,9 +104,12 @@ export const make = (total: Duration.Input): Effect.Effect<StopBudget> =>
             if (!held) begin()
             self.stage = "stopping"
           },
-          hasBegun: () => deadline !== undefined,
+          hasBegun: () => begunAt !== undefined,
           awaitBegin: begun.await,
-          drainUntil: () => until() - forceMillis - reservedForWaiting(),
+          drainUntil() {
+            const own = until() - forceMillis
+            return Math.max(own - reservedForWaiting(), ((begunAt ?? now()) + own) / 2)
+          },
           forceFor() {
             const left = Math.max(0, until() - now())
             const wanted = forceMillis + reservedForWaiting()

@@ -34,14 +34,25 @@ it.effect("62: all hang, in any order: together they take the budget, less what 
     const group = (name: string) => Lifecycle.parallel([hangs(`${name} 1`), hangs(`${name} 2`)])
     const app = Lifecycle.sequence([hangs("a"), group("b"), hangs("c"), group("d")], { gap: "1 second" })
     const { interrupt, report } = yield* launch(app, {
-      budget: "12 seconds",
+      budget: "13 seconds",
       reserve: "2 seconds",
       drainDelay: "1 second"
     })
     yield* interrupt
-    assert.strictEqual(report().durations.total, 10_000)
+    assert.strictEqual(report().durations.total, 11_000)
     assert.lengthOf(report().resources, 6)
     for (const { durations } of report().resources) assert.isAtLeast(durations.interrupting, 1_000, "its whole force")
+  }))
+
+it.effect("a server above twelve clients, all with the defaults, has half of the budget to drain", () =>
+  Effect.gen(function*() {
+    const { launch, resource } = yield* Program.make
+    const clients = Array.from({ length: 12 }, (_, index) => resource(`client ${index}`))
+    const app = Layer.provide(resource("server", { drain: Effect.sleep("9 seconds") }), Lifecycle.parallel(clients))
+    const { interrupt, report } = yield* launch(app)
+    yield* interrupt
+    assert.strictEqual(report().outcome, "graceful")
+    assert.strictEqual(report().durations.total, 9_000)
   }))
 
 it.effect("a budget of nothing forces everything at once, and skips no step", () =>

@@ -83,6 +83,23 @@ it.effect("when force timeouts do not fit into the budget they share it in propo
     assert.strictEqual(second.forceFor(), 1_000)
   }))
 
+it.effect("however many wait, they leave one that drains half of the budget less its own force", () =>
+  Effect.gen(function*() {
+    const budget = yield* StopBudget.make("10 seconds")
+    const first = budget.share(2_000)
+    const others = Array.from({ length: 4 }, () => budget.share(1_000))
+    yield* TestClock.adjust("1 hour")
+    assert.strictEqual(first.drainUntil() - 3_600_000, 4_000)
+    budget.begin()
+    yield* TestClock.adjust("1 second")
+    first.begin()
+    assert.strictEqual(first.drainUntil() - 3_600_000, 4_000)
+    others.push(budget.share(1_000), budget.share(1_000))
+    assert.strictEqual(first.drainUntil() - 3_600_000, 4_000)
+    for (const other of others.slice(0, 3)) other.end()
+    assert.strictEqual(first.drainUntil() - 3_600_000, 5_000)
+  }))
+
 it.effect("a share that ended reserves nothing for itself any more", () =>
   Effect.gen(function*() {
     const budget = yield* StopBudget.make("10 seconds")

@@ -101,25 +101,33 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "the budget is ignored while draining",
     module: "StopBudget",
-    from: "drainUntil: () => until() - forceMillis - reservedForWaiting(),",
-    to: "drainUntil: () => Number.POSITIVE_INFINITY,",
+    from: "return Math.max(own - reservedForWaiting(), ",
+    to: "return Math.max(Number.POSITIVE_INFINITY, ",
     breaks: "7. together they end within the budget, to the millisecond",
     mode: "in order"
   },
   {
     name: "the drain reserves no time for its own force",
     module: "StopBudget",
-    from: "drainUntil: () => until() - forceMillis - reservedForWaiting(),",
-    to: "drainUntil: () => until() - reservedForWaiting(),",
+    from: "            const own = until() - forceMillis\n",
+    to: "            const own = until()\n",
     breaks: "7. those that wait keep their force timeout, whatever the others take",
     mode: "in order"
   },
   {
     name: "the drain reserves no time for those that wait",
     module: "StopBudget",
-    from: "drainUntil: () => until() - forceMillis - reservedForWaiting(),",
-    to: "drainUntil: () => until() - forceMillis,",
+    from: "return Math.max(own - reservedForWaiting(), ",
+    to: "return Math.max(own, ",
     breaks: "7. those that wait keep their force timeout, whatever the others take",
+    mode: "in order"
+  },
+  {
+    name: "those that wait leave no time to drain",
+    module: "StopBudget",
+    from: "return Math.max(own - reservedForWaiting(), ((begunAt ?? now()) + own) / 2)",
+    to: "return own - reservedForWaiting()",
+    breaks: "7. half of the time without its own force is there to drain, however many wait",
     mode: "in order"
   },
   {
@@ -149,8 +157,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "the time of the budget begins when it is made",
     module: "StopBudget",
-    from: "let deadline: number | undefined\n",
-    to: "let deadline: number | undefined = monotonicMillis(clock) + Duration.toMillis(duration)\n",
+    from: "let begunAt: number | undefined\n",
+    to: "let begunAt: number | undefined = monotonicMillis(clock)\n",
     breaks: "7. one that hangs does not keep the others from draining",
     mode: "in order"
   },

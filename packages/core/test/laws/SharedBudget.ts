@@ -152,7 +152,24 @@ const forceTimeouts = (resources: ReadonlyArray<Resource>): number =>
 const reserved = ({ order, resources }: Scenario, index: number): number =>
   order === "sequential" ? forceTimeouts(resources.slice(0, index)) : 0
 
-const wholeForcesFit = ({ resources, total }: Scenario): boolean => forceTimeouts(resources) < total
+const budgetEnd = ({ closing, total }: Scenario): number => closing + total
+
+const ownUntil = (scenario: Scenario, index: number): number =>
+  budgetEnd(scenario) - scenario.resources[index]!.policy.forceTimeout
+
+/** What is kept back for others is at most half of what there is to both. */
+const halfway = (scenario: Scenario, index: number): number => (scenario.closing + ownUntil(scenario, index)) / 2
+
+/** Until when one may drain that began at `start`. */
+const drainsUntil = (scenario: Scenario, index: number, start: number): number =>
+  Math.max(start, ownUntil(scenario, index) - reserved(scenario, index), halfway(scenario, index))
+
+/** Those that wait need no more than what is kept back for them. */
+const wholeForcesFit = (scenario: Scenario): boolean =>
+  forceTimeouts(scenario.resources) < scenario.total &&
+  scenario.resources.every((_, index) =>
+    ownUntil(scenario, index) - reserved(scenario, index) >= halfway(scenario, index)
+  )
 
 export const laws: ReadonlyArray<Law> = [
   {
@@ -176,16 +193,13 @@ export const laws: ReadonlyArray<Law> = [
   {
     name: "7. each drains until its time is over, neither shorter nor longer",
     check({ scenario, stopped }) {
-      const budgetEnd = scenario.closing + scenario.total
       for (const [index, { forcedAt, report, resource: { policy }, start }] of stopped.entries()) {
         const grace = start + policy.drainDelay + policy.grace
         if (report.forcedBy === undefined) continue
         if (report.forcedBy === "grace") assert.approximately(forcedAt, grace, precision)
         else {
           assert.strictEqual(report.forcedBy, "budget")
-          const until = Math.max(start, budgetEnd - policy.forceTimeout - reserved(scenario, index))
-          assert.isAtMost(forcedAt, until + precision)
-          if (wholeForcesFit(scenario)) assert.approximately(forcedAt, until, precision)
+          assert.approximately(forcedAt, drainsUntil(scenario, index, start), precision)
         }
       }
     }
@@ -193,12 +207,21 @@ export const laws: ReadonlyArray<Law> = [
   {
     name: "7. one that hangs does not keep the others from draining",
     check({ scenario, stopped }) {
-      if (!wholeForcesFit(scenario)) return
       for (const [index, { drainLength, report, resource: { policy }, start }] of stopped.entries()) {
-        const left = scenario.closing + scenario.total - start - policy.forceTimeout - reserved(scenario, index)
-        if (drainLength < Math.min(policy.drainDelay + policy.grace, left)) {
+        const left = drainsUntil(scenario, index, start) - start
+        if (drainLength < Math.min(policy.drainDelay + policy.grace, left) - precision) {
           assert.strictEqual(report.outcome, "graceful")
         }
+      }
+    }
+  },
+  {
+    name: "7. half of the time without its own force is there to drain, however many wait",
+    check({ scenario, stopped }) {
+      for (const [index, { drainLength, forcedAt, report, resource: { policy }, start }] of stopped.entries()) {
+        if (report.outcome === "graceful") continue
+        const wanted = start + Math.min(drainLength, policy.drainDelay + policy.grace)
+        assert.isAtLeast(forcedAt, Math.min(wanted, halfway(scenario, index)) - precision)
       }
     }
   },
