@@ -6,6 +6,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -227,7 +228,7 @@ export const baggage: Effect.Effect<string | undefined, never, GrpcCall> = Effec
 
 /**
  * A server span for each RPC, named by its method, with OpenTelemetry's RPC attributes. Its parent is what the client sent as
- * W3C `traceparent`; `tracestate` and `baggage` are attributes.
+ * W3C `traceparent`; `tracestate` and `baggage` are attributes. A tracer that throws is logged, and its RPC is served.
  *
  * @category tracing
  * @since 0.1.0
@@ -235,18 +236,28 @@ export const baggage: Effect.Effect<string | undefined, never, GrpcCall> = Effec
 export const tracing: GrpcMiddleware = fromObserver((base) => {
   const spans = ServerSpan.make(base)
   if (spans === undefined) return (_, context) => ({ context, end: () => {} })
-  return (call, context) => {
-    const { metadata, path } = call
+  const log = Effect.runForkWith(base)
+  const begin = ({ metadata, path, peer }: GrpcCall["Service"]): Tracer.Span => {
     const slash = path.lastIndexOf("/")
     const span = spans.begin(path.slice(1), parseTraceparent(GrpcMetadata.get(metadata, "traceparent")))
     span.attribute("rpc.system", "grpc")
     span.attribute("rpc.service", path.slice(1, slash))
     span.attribute("rpc.method", path.slice(slash + 1))
-    span.attribute("network.peer.address", call.peer)
+    span.attribute("network.peer.address", peer)
     const state = GrpcMetadata.get(metadata, "tracestate")
     if (state !== undefined) span.attribute("w3c.tracestate", state)
     const carried = GrpcMetadata.get(metadata, "baggage")
     if (carried !== undefined) span.attribute("w3c.baggage", carried)
+    return span
+  }
+  return (call, context) => {
+    let span: Tracer.Span
+    try {
+      span = begin(call)
+    } catch (error) {
+      log(Effect.logError(`the span of ${call.path} could not be made`, Cause.die(error)))
+      return { context, end: () => {} }
+    }
     return {
       context: Context.add(context, Tracer.ParentSpan, span),
       end(exit) {

@@ -7,6 +7,7 @@ import * as GrpcListener from "@lastcall/grpc/GrpcListener"
 import * as GrpcMetadata from "@lastcall/grpc/GrpcMetadata"
 import * as GrpcMiddleware from "@lastcall/grpc/GrpcMiddleware"
 import * as GrpcServer from "@lastcall/grpc/GrpcServer"
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -449,4 +450,40 @@ describe("the middleware that comes with the package", () => {
       assert.strictEqual(yield* say("hello"), "hello")
       assert.isTrue(lines.some((line) => line.includes("the handler of /lastcall.test.v1.EchoService/Say died")))
     }))
+
+  for (const broken of ["span", "attribute"] as const) {
+    it.live(`a tracer that throws when a span begins is logged, and its RPC is served without one: ${broken}`, () =>
+      Effect.gen(function*() {
+        const fail = (): never => {
+          throw new Error("the tracer is broken")
+        }
+        const tracer = Tracer.make({
+          span(options) {
+            if (options.kind !== "server") return new Tracer.NativeSpan(options)
+            if (broken === "span") return fail()
+            return Object.assign(new Tracer.NativeSpan(options), { attribute: fail })
+          }
+        })
+        const lines: Array<string> = []
+        const logger = Logger.make(({ cause, message }) => {
+          lines.push(`${String(message)} ${Cause.pretty(cause)}`)
+        })
+        let parent: unknown
+        const handlers = EchoServer.layer({
+          say: ({ text }) =>
+            Effect.map(Effect.option(Effect.currentSpan), (span) => {
+              parent = span
+              return { text }
+            })
+        })
+        const { say } = yield* serve(handlers, [GrpcMiddleware.tracing]).pipe(
+          Effect.provideService(Tracer.Tracer, tracer),
+          Effect.provide(Logger.layer([logger]))
+        )
+        assert.strictEqual(yield* say("hello"), "hello")
+        assert.deepStrictEqual(parent, Option.none())
+        assert.include(lines.join(), "the span of /lastcall.test.v1.EchoService/Say could not be made")
+        assert.include(lines.join(), "the tracer is broken")
+      }))
+  }
 })
