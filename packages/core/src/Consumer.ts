@@ -44,8 +44,8 @@ export interface Options<A, E, R, E2, R2> {
  * **Details**
  *
  * No message is lost between taking and handling: what was taken is handled, also if the drain begins in that moment. If
- * `take` fails or dies, the loop ends and the `Lifecycle` in the context is asked to stop with that cause; so it is if the
- * messages end while the process serves.
+ * `take` fails or dies, the loop ends, and that is logged. While the process serves, the `Lifecycle` in the context is asked
+ * to stop with that cause; so it is if the messages end then.
  *
  * @category constructors
  * @since 0.1.0
@@ -89,10 +89,9 @@ export const make = <A, E, R, E2, R2>(
         const isInterrupted = Cause.hasInterruptsOnly(reason)
         if (isInterrupted && isExpected()) return Effect.void
         const cause = isInterrupted ? Cause.die(new Error(`the messages of ${name} have ended`)) : reason
-        return Effect.andThen(
-          logged(Effect.logError(`${name}: the loop ended`, cause)),
-          lifecycle.failCause(Cause.die(Cause.squash(cause)))
-        )
+        const tell = logged(Effect.logError(`${name}: the loop ended`, cause))
+        // A lifecycle that stops already would log it again.
+        return isExpected() ? tell : Effect.andThen(tell, lifecycle.failCause(Cause.die(Cause.squash(cause))))
       })
 
     const loops = yield* Effect.forEach(

@@ -351,7 +351,10 @@ const unbuildMillis = 1_000
 /** How long what has stopped may be released after an escalation while building goes on, where the grace period is longer. */
 const releaseMillis = 10_000
 
-/** Waits until what is left of the budget is just what those that have not stopped need to be forced, or so much earlier. */
+/**
+ * Waits until what is left of the budget is just what those that have not stopped need to be forced, half of it at most, or so
+ * much earlier.
+ */
 const spent = (budget: StopBudget.StopBudget, clock: Clock.Clock, early = 0): Effect.Effect<void> => {
   const share = budget.share(0)
   const wait: Effect.Effect<void> = Effect.suspend(() => {
@@ -481,10 +484,6 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
   const sleepUntil = (deadline: number): Effect.Effect<void> =>
     Effect.suspend(() => Effect.sleep(Duration.millis(deadline - now())))
 
-  /** Waits until the rest of the budget is what the resources need to be forced, but not before half of it is over. */
-  const timeToForce = (start: number, early = 0): Effect.Effect<void> =>
-    Effect.andThen(sleepUntil(start + stopMillis / 2), spent(budget, clock, early))
-
   /** Waits until no member has admitted anything for the quiet period. */
   const quiet = (quietMillis: number, since: number): Effect.Effect<void> => {
     // Admissions bear the time of the wall clock, which may be set meanwhile: then they count as late as they may have been.
@@ -520,7 +519,7 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
     const delay = quietMillis === undefined
       ? sleepUntil(start + drainDelay)
       : Effect.raceFirst(sleepUntil(start + drainDelay), quiet(quietMillis, start))
-    yield* Effect.raceAllFirst([Effect.andThen(told, delay), escalated.await, timeToForce(start)])
+    yield* Effect.raceAllFirst([Effect.andThen(told, delay), escalated.await, spent(budget, clock)])
   })
 
   /** What has stopped until now is no part of the stop of the process, and neither is the time it took. */
@@ -560,11 +559,11 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
   const overdue = Effect.fnUntraced(function*(start: number, stopped: number) {
     // Building that is interrupted stops what it had built, in order; another part of it may go on, and hold the rest.
     const hasBegun = () => isStopping() || reports.length > stopped
-    const early = timeToForce(start, unbuildMillis)
+    const early = spent(budget, clock, unbuildMillis)
     yield* Effect.sleep(Duration.millis(unbuildMillis))
     yield* Effect.raceAllFirst([
       Effect.sleep(Duration.millis(graceMillis - unbuildMillis)),
-      Effect.andThen(early, Effect.suspend(() => hasBegun() ? Effect.void : timeToForce(start))),
+      Effect.andThen(early, Effect.suspend(() => hasBegun() ? Effect.void : spent(budget, clock))),
       escalated.await
     ])
     if (!hasBegun()) return

@@ -230,24 +230,69 @@ it.effect("a queue that fails while the process stops is logged", () =>
     )
     yield* TestClock.adjust("2 seconds")
     yield* Fiber.join(fiber)
-    assert.include(logs, "Error: orders: the loop ended: the broker has gone")
+    assert.deepStrictEqual(logs, ["Error: orders: the loop ended: the broker has gone"])
   }))
 
-it.effect("a consumer that stops on its own while the process serves fails nothing", () =>
-  Effect.gen(function*() {
-    const logs: Array<string> = []
-    let failed = false
-    const lifecycle: Lifecycle.Lifecycle = {
-      ...yield* Lifecycle.Lifecycle,
-      failCause: () => Effect.sync(() => void (failed = true))
-    }
-    const consumer = Consumer.make({ name: "orders", take: Effect.never, handle: () => Effect.void })
-    yield* logsOf(Effect.scoped(Effect.andThen(consumer, TestClock.adjust(0))), logs).pipe(
-      Effect.provideService(Lifecycle.Lifecycle, lifecycle)
-    )
-    assert.isFalse(failed)
-    assert.deepStrictEqual(logs, [])
-  }))
+it.effect.each([
+  {
+    end: "fails",
+    exit: Exit.fail("the broker has gone"),
+    expected: Array.from({ length: 3 }, () => "Error: orders: the loop ended: the broker has gone")
+  },
+  {
+    end: "is shut down",
+    exit: Exit.interrupt(),
+    expected: ["Error: orders: the loop ended: Error: the messages of orders have ended"]
+  }
+])(
+  "a queue that $end ends several loops, and nothing is logged twice",
+  ({ exit, expected }) =>
+    Effect.gen(function*() {
+      const logs: Array<string> = []
+      const messages = yield* Deferred.make<never, string>()
+      const consumer = Consumer.make({
+        name: "orders",
+        take: Deferred.await(messages),
+        handle: () => Effect.void,
+        concurrency: 3
+      })
+      const fiber = yield* Effect.forkChild(
+        logsOf(Effect.exit(Lifecycle.launch(Layer.effectDiscard(consumer), { drainDelay: "1 second" })), logs)
+      )
+      yield* TestClock.adjust(0)
+      yield* Deferred.done(messages, exit)
+      yield* TestClock.adjust("1 second")
+      const ended = yield* Fiber.join(fiber)
+      assert.isTrue(Exit.isFailure(ended) && Exit.hasDies(ended))
+      assert.deepStrictEqual(logs, expected)
+    })
+)
+
+it.effect.each([
+  { end: "in silence", take: Effect.never, expected: [] },
+  {
+    end: "with taking that fails by that",
+    take: Effect.onInterrupt(Effect.never, () => Effect.die("the broker has gone")),
+    expected: ["Error: orders: the loop ended: the broker has gone"]
+  }
+])(
+  "a consumer that stops on its own while the process serves fails nothing: $end",
+  ({ expected, take }) =>
+    Effect.gen(function*() {
+      const logs: Array<string> = []
+      let failed = false
+      const lifecycle: Lifecycle.Lifecycle = {
+        ...yield* Lifecycle.Lifecycle,
+        failCause: () => Effect.sync(() => void (failed = true))
+      }
+      const consumer = Consumer.make({ name: "orders", take, handle: () => Effect.void })
+      yield* logsOf(Effect.scoped(Effect.andThen(consumer, TestClock.adjust(0))), logs).pipe(
+        Effect.provideService(Lifecycle.Lifecycle, lifecycle)
+      )
+      assert.isFalse(failed)
+      assert.deepStrictEqual(logs, expected)
+    })
+)
 
 it.effect("a logger that throws ends no loop, and does not take the stop that a loop's end asks for", () =>
   Effect.gen(function*() {

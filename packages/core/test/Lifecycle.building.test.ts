@@ -430,3 +430,45 @@ it.effect("what the last that stops has used is released in order, though the re
       "12000 worker destroyed, 12700 worker released, 13000 pool released"
     )
   }))
+
+/** Building that cannot be interrupted; beside it two that stop one after the other, and a pool below them all. */
+const twoLeft = ({ resource, say }: Effect.Success<typeof Program.make>, a: Program.Resource, b: Program.Resource) =>
+  Lifecycle.sequence([
+    Lifecycle.parallel([
+      resource("deaf", { build: Program.deafForEver }),
+      Lifecycle.sequence([resource("slow", { build: Effect.never }), resource("a", a), resource("b", b)])
+    ]),
+    Layer.effectDiscard(Effect.addFinalizer(() => say("pool released")))
+  ])
+
+it.effect("an escalation leaves what is being released its grace period, however long nothing has stopped by then", () =>
+  Effect.gen(function*() {
+    const program = yield* Program.make
+    const a = { drain: Effect.never, interrupt: Effect.sleep("31 seconds"), forceTimeout: "90 seconds" } as const
+    const { end, fiber, lifecycle } = yield* program.launch(twoLeft(program, a, { forceTimeout: "1 minute" }), {
+      budget: "1 minute",
+      reserve: 0,
+      grace: "4 seconds"
+    })
+    fiber.interruptUnsafe()
+    yield* TestClock.adjust("50 seconds")
+    yield* lifecycle.escalate
+    yield* end
+    assert.strictEqual(timed(program.lines.slice(-2)), "31000 b released, 54000 pool released")
+  }))
+
+it.effect("one that waits for another to be released stops after it, though the reserve has begun", () =>
+  Effect.gen(function*() {
+    const program = yield* Program.make
+    const a = { drain: Effect.sleep("900 millis"), release: Effect.sleep("700 millis") } as const
+    const { interrupt } = yield* program.launch(twoLeft(program, a, {}), {
+      budget: "15 seconds",
+      reserve: "13500 millis",
+      forceTimeout: "100 millis"
+    })
+    yield* interrupt
+    assert.strictEqual(
+      timed(program.lines),
+      "0 a drains, 1600 a released, 1600 b drains, 1600 b released, 3000 pool released"
+    )
+  }))

@@ -417,7 +417,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "the drain delay passes the budget",
     module: "Lifecycle",
-    from: "escalated.await, timeToForce(start)])",
+    from: "escalated.await, spent(budget, clock)])",
     to: "escalated.await])",
     breaks: "9. a process ends within its budget, less what is kept back, whatever its resources do",
     mode: "in order"
@@ -425,8 +425,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "an escalation does not end the drain delay of a process",
     module: "Lifecycle",
-    from: "escalated.await, timeToForce(start)])",
-    to: "timeToForce(start)])",
+    from: "escalated.await, spent(budget, clock)])",
+    to: "spent(budget, clock)])",
     breaks:
       "9. the drain delay passes once, if the process was ready, and no longer than the budget or until someone hurries",
     mode: "in order"
