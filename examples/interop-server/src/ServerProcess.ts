@@ -34,6 +34,9 @@ export class EndedEarly extends Data.TaggedError("EndedEarly")<End> {
 
 const main = fileURLToPath(new URL("main.ts", import.meta.url))
 
+/** How long the output of a process may stay open when it has exited. */
+const patienceMillis = 100
+
 /** Starts it; ready when it listens. It is killed when the scope closes, if it has not ended. */
 export const start = (...args: ReadonlyArray<string>): Effect.Effect<ServerProcess, EndedEarly, Scope.Scope> =>
   Effect.gen(function*() {
@@ -48,6 +51,16 @@ export const start = (...args: ReadonlyArray<string>): Effect.Effect<ServerProce
     })
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
       stderr += text
+    })
+    child.on("exit", () => {
+      // A child of its own that has its output keeps it open, and `close` from coming. One turn more: what it said may still
+      // be unread.
+      const leave = () => {
+        child.stdout.destroy()
+        child.stderr.destroy()
+      }
+      const timer = setTimeout(() => setImmediate(leave), patienceMillis)
+      child.once("close", () => clearTimeout(timer))
     })
     // after the last of its output
     child.on("close", (code, signal) => {

@@ -7,6 +7,7 @@ import * as Stream from "effect/Stream"
 import { existsSync } from "node:fs"
 import { join } from "node:path"
 import * as Certificates from "../../../packages/grpc/test/Certificates.ts"
+import * as LeftChild from "../../../packages/testing/test/LeftChild.ts"
 import * as ServerProcess from "../src/ServerProcess.ts"
 import * as Directory from "./Directory.ts"
 import * as RawClient from "./RawClient.ts"
@@ -24,6 +25,14 @@ describe("the server as a program", { timeout: 60_000 }, () => {
       assert.strictEqual(exit, 0)
       assert.strictEqual(stdout, "")
     }))
+
+  it.live("has ended when it has exited, also if it leaves a child with its output", () =>
+    Effect.gen(function*() {
+      const alive = yield* LeftChild.ofEachProgram
+      const server = yield* ServerProcess.start("--port", "0")
+      assert.strictEqual((yield* server.terminate()).exit, 0)
+      assert.strictEqual(alive(), 1)
+    }).pipe(Effect.scoped))
 
   it.live("tells what it serves by reflection", () =>
     Effect.gen(function*() {

@@ -33,6 +33,9 @@ export interface Options<A> {
   readonly onLog: (line: string) => void
 }
 
+/** How long the output of a process may stay open when it has exited. */
+const patienceMillis = 100
+
 export const start = <A>(options: Options<A>): Effect.Effect<Worker, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {
@@ -48,6 +51,14 @@ export const start = <A>(options: Options<A>): Effect.Effect<Worker, never, Scop
         .on("error", (error) => options.onLog(error.message))
         .on("exit", () => {
           at = performance.now()
+          // A child of its own that has its output keeps it open, and `close` from coming. One turn more: what it said may
+          // still be unread.
+          const leave = () => {
+            child.stdout.destroy()
+            child.stderr.destroy()
+          }
+          const timer = setTimeout(() => setImmediate(leave), patienceMillis)
+          child.once("close", () => clearTimeout(timer))
         })
         // after `exit`, when all that it wrote has been read
         .on("close", (code, signal) =>

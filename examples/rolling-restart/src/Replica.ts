@@ -43,6 +43,9 @@ const programs = { Lastcall: "LastcallReplica.ts", recipe: "RecipeReplica.ts" }
 /** How long after SIGTERM a process that is still there is killed. */
 const patience = "30 seconds"
 
+/** How long the output of a process may stay open when it has exited. */
+const patienceMillis = 100
+
 const decode = Schema.decodeUnknownSync(Schema.fromJsonString(ReplicaEvent))
 
 /** Starts the process, but not yet the server. It never outlives the scope. */
@@ -70,6 +73,14 @@ export const prepare = (way: Way, config: ReplicaConfig): Effect.Effect<Prepared
     let at = Number.NaN
     child.on("exit", () => {
       at = performance.now()
+      // A child of its own that has its output keeps it open, and `close` from coming. One turn more: what it said may still
+      // be unread.
+      const leave = () => {
+        child.stdout.destroy()
+        child.stderr.destroy()
+      }
+      const timer = setTimeout(() => setImmediate(leave), patienceMillis)
+      child.once("close", () => clearTimeout(timer))
     })
     // After `exit`, when all that it wrote has been read.
     child.on(

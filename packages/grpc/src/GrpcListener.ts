@@ -115,11 +115,12 @@ export type Address =
  *   shared only if both say `reusePort`.
  * - `AddressNotAvailable`: no interface of this machine has the address.
  * - `HostNotFound`: the host name cannot be resolved.
- * - `PermissionDenied`: a low port, or a directory that must not be written to.
+ * - `PermissionDenied`: a low port, a directory that must not be written to, or an owner that a socket must not be given to.
  * - `MissingDirectory`: the directory of the socket file does not exist.
  * - `PathTooLong`: the kernel's limit for socket paths, 107 bytes on Linux and 103 on macOS.
  * - `NotASocket`: the path is taken by something that is not a socket.
  * - `InvalidAddress`: a port that is no port, an empty path.
+ * - `InvalidPermissions`: a `mode`, `uid` or `gid` of a Unix socket that is none.
  * - `InvalidDescriptor`: an inherited descriptor that is not open or no socket that can listen, or that does not exist
  *   under the name or index that was asked for.
  * - `NotActivated`: systemd passed no sockets to this process.
@@ -140,6 +141,7 @@ export type Reason =
   | "PathTooLong"
   | "NotASocket"
   | "InvalidAddress"
+  | "InvalidPermissions"
   | "InvalidDescriptor"
   | "NotActivated"
   | "NotSupported"
@@ -204,6 +206,10 @@ export const tcp = (
  * as the umask says, and this process's own). A stale file is replaced; a live socket is not taken over, unless `takeover`
  * says so. When the server stops, the path is free at once, before the drain: a successor can listen while this server
  * drains, and its file is left alone.
+ *
+ * `mode` is from 0 to `0o777` (octal: `0o660`, not `660`), `uid` and `gid` are whole numbers from 0 to 4294967294. With others
+ * the server fails with `InvalidPermissions`, and where this process may not give the socket away, with `PermissionDenied`;
+ * nothing is bound then.
  *
  * With `takeover` the socket is moved to its path in one step whoever listens there: there is no moment without one. For a
  * handover: the successor listens, and then the predecessor is told to stop. In this order: the predecessor looks whether the

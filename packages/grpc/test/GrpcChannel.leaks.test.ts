@@ -7,6 +7,7 @@ import * as Schema from "effect/Schema"
 import * as net from "node:net"
 import * as path from "node:path"
 import * as EchoServer from "./EchoServer.ts"
+import * as EventLoop from "./EventLoop.ts"
 import { open } from "./OpenChannel.ts"
 import * as Sockets from "./Sockets.ts"
 
@@ -30,12 +31,6 @@ const listen = (path: string) =>
       })
   )
 
-const turns = (n: number): Effect.Effect<void> =>
-  Effect.callback((resume) => {
-    const next = (left: number): void => void (left === 0 ? resume(Effect.void) : setImmediate(next, left - 1))
-    next(n)
-  })
-
 describe("no connection outlives its channel", () => {
   it.live("one that is made after a backoff, when the channel has long been closed", () =>
     Effect.gen(function*() {
@@ -58,7 +53,7 @@ describe("no connection outlives its channel", () => {
       const { sockets } = yield* listen(file)
       yield* EchoServer.until("grpc-js connects all the same", () => made.length > before)
       yield* EchoServer.until("none is open", () => made.every(({ destroyed }) => destroyed))
-      yield* turns(10)
+      yield* EventLoop.turns(10)
       assert.isTrue(made.every(({ destroyed }) => destroyed))
       yield* EchoServer.until("the peer sees it", () =>
         sockets.every(({ destroyed, readableEnded }) => destroyed || readableEnded))
@@ -85,11 +80,11 @@ describe("no connection outlives its channel", () => {
           stop: { grace: 0 }
         })
         const using = yield* Effect.forkChild(Effect.exit(rpc ? echo.say({ text: "" }) : channel.awaitReady))
-        yield* turns(wait)
+        yield* EventLoop.turns(wait)
         yield* close
         yield* Fiber.join(using)
         const { sockets } = yield* listen(file)
-        yield* turns(20)
+        yield* EventLoop.turns(20)
         yield* EchoServer.until("none is open", () => made.every(({ destroyed }) => destroyed))
         yield* EchoServer.until("the server has none", () => server.connections() === 0)
         yield* EchoServer.until("the peer sees it", () =>
@@ -110,7 +105,7 @@ describe("no connection outlives its channel", () => {
           Effect.gen(function*() {
             const { channel, close } = yield* open({ address: target, stop: { grace: 0 } })
             const connecting = yield* Effect.forkChild(Effect.exit(channel.awaitReady))
-            yield* turns(i % 8)
+            yield* EventLoop.turns(i % 8)
             yield* close
             yield* Fiber.join(connecting)
           }),

@@ -12,6 +12,7 @@ import * as Stream from "effect/Stream"
 import * as http2 from "node:http2"
 import type * as net from "node:net"
 import * as EchoServer from "./EchoServer.ts"
+import * as EventLoop from "./EventLoop.ts"
 import { EchoService } from "./gen/lastcall/test/v1/echo_pb.ts"
 
 type Client = GrpcClient.Client<typeof EchoService>
@@ -102,7 +103,7 @@ const onTheWire: Readonly<Record<string, Ending>> = {
 
 /** From the event loop, where what grpc-js puts off to the next tick comes before its promises, or from a promise. */
 const starts = {
-  "the event loop": Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void))),
+  "the event loop": EventLoop.turn,
   "a promise": Effect.promise(() => Promise.resolve())
 }
 

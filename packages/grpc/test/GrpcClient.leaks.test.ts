@@ -15,6 +15,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Echo } from "./EchoServer.ts"
 import * as EchoServer from "./EchoServer.ts"
+import * as EventLoop from "./EventLoop.ts"
 import { EchoService } from "./gen/lastcall/test/v1/echo_pb.ts"
 import * as Logs from "./Logs.ts"
 
@@ -38,12 +39,6 @@ const Plan = Schema.Struct({
   deadline: Schema.Literals(["none", "short", "long"])
 })
 type Plan = typeof Plan.Type
-
-const turns = (n: number): Effect.Effect<void> =>
-  Effect.callback((resume) => {
-    const next = (left: number): void => void (left === 0 ? resume(Effect.void) : setImmediate(next, left - 1))
-    next(n)
-  })
 
 /** Counts what was acquired and not released. */
 const makeHeld = () => {
@@ -179,11 +174,11 @@ describe("nothing of an RPC is left, whenever it is interrupted, left, cut, over
               Effect.gen(function*() {
                 const rpc = yield* Effect.forkChild(run(echo, held, plan))
                 if (plan.interrupt < 12) {
-                  yield* Effect.forkChild(Effect.andThen(turns(plan.interrupt), Fiber.interrupt(rpc)))
+                  yield* Effect.forkChild(Effect.andThen(EventLoop.turns(plan.interrupt), Fiber.interrupt(rpc)))
                 }
                 return rpc
               }))
-            yield* turns(wait)
+            yield* EventLoop.turns(wait)
             if (!isCut) {
               yield* Fiber.interruptAll(rpcs)
               yield* EchoServer.until("no RPC is in flight", () => channel.inFlight().length === 0)

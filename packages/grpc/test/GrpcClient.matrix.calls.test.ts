@@ -10,6 +10,7 @@ import * as Latch from "effect/Latch"
 import * as Stream from "effect/Stream"
 import { createHash } from "node:crypto"
 import * as EchoServer from "./EchoServer.ts"
+import * as EventLoop from "./EventLoop.ts"
 import * as Kinds from "./matrix/Kinds.ts"
 import * as Matrix from "./matrix/Matrix.ts"
 import * as Script from "./matrix/Script.ts"
@@ -353,7 +354,7 @@ describe("a client that leaves early", () => {
       const { id, metadata } = act("hang")
       for (let turns = 1; turns <= 12; turns++) {
         const rpc = yield* Effect.forkChild(kind.runOpen(echo, { metadata }), { startImmediately: true })
-        for (let i = 0; i < turns; i++) yield* turns % 2 === 0 ? Effect.yieldNow : oneTurn
+        for (let i = 0; i < turns; i++) yield* turns % 2 === 0 ? Effect.yieldNow : EventLoop.turn
         yield* Fiber.interrupt(rpc)
       }
       yield* echo.say({ text: "" })
@@ -373,7 +374,7 @@ describe("a client that leaves early", () => {
           const rpc = yield* Effect.forkChild(kind.runOpen(echo, { metadata }), { startImmediately: true })
           yield* Fiber.interrupt(rpc)
           // What was sent before has come when this is answered.
-          for (let i = 0; i < 20; i++) yield* Effect.andThen(oneTurn, echo.say({}))
+          for (let i = 0; i < 20; i++) yield* Effect.andThen(EventLoop.turn, echo.say({}))
           assert.strictEqual(witness.seen(id).running, 0)
         }))
     }
@@ -397,8 +398,4 @@ describe("a client that leaves early", () => {
         }
       }))
   })
-})
-
-const oneTurn = Effect.callback<void>((resume) => {
-  setImmediate(() => resume(Effect.void))
 })

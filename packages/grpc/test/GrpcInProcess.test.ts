@@ -25,6 +25,7 @@ import * as TestClock from "effect/testing/TestClock"
 import { Health } from "../src/gen/grpc/health/v1/health_pb.ts"
 import { Echo } from "./EchoServer.ts"
 import * as EchoServer from "./EchoServer.ts"
+import * as EventLoop from "./EventLoop.ts"
 import { EchoServiceService } from "./gen-ts-proto/lastcall/test/v1/echo.ts"
 import { EchoService } from "./gen/lastcall/test/v1/echo_pb.ts"
 
@@ -331,10 +332,9 @@ for (const [transport, open] of transports) {
 
     it.effect("the end of a stream is seen also where the program's fiber yields between looking for it and waiting", () =>
       Effect.gen(function*() {
-        const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
         const { echo } = yield* serve({
           count: ({ to }) =>
-            Stream.concat(Stream.make({ n: 1 }), Stream.fromEffectDrain(Effect.repeat(turn, { times: to })))
+            Stream.concat(Stream.make({ n: 1 }), Stream.fromEffectDrain(Effect.repeat(EventLoop.turn, { times: to })))
         })
         for (let turns = 0; turns < 50; turns++) {
           // The fewest operations with which a fiber still gets on.

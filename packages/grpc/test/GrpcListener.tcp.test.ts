@@ -11,6 +11,7 @@ import * as net from "node:net"
 import * as os from "node:os"
 import * as EchoClient from "./EchoClient.ts"
 import * as EchoServer from "./EchoServer.ts"
+import * as EventLoop from "./EventLoop.ts"
 import * as Sockets from "./Sockets.ts"
 
 const local = (port: number) => GrpcListener.tcp({ port, host: "127.0.0.1" })
@@ -295,7 +296,7 @@ describe("a TCP port and the stop", () => {
           make(local(first), GrpcListener.tcp({ port: second, host: "localhost" })).pipe(Scope.provide(scope)),
           { startImmediately: true }
         )
-        for (let turn = 0; turn < turns; turn++) yield* nextTurn
+        yield* EventLoop.turns(turns)
         yield* Fiber.interrupt(making)
         yield* Scope.close(scope, Exit.void)
         assert.isTrue(yield* Sockets.isFree({ port: first }))
@@ -324,10 +325,6 @@ describe("a TCP port and the stop", () => {
       for (let i = 0; i < 3; i++) yield* refused(local(0), local(occupied))
       yield* EchoServer.until("they are closed", () => openServers() === before)
     }))
-})
-
-const nextTurn = Effect.callback<void>((resume) => {
-  setImmediate(() => resume(Effect.void))
 })
 
 const openServers = (): number =>

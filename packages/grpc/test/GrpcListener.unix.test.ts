@@ -7,11 +7,13 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
+import { spawnSync } from "node:child_process"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { Worker } from "node:worker_threads"
 import * as EchoClient from "./EchoClient.ts"
 import * as EchoServer from "./EchoServer.ts"
+import * as EventLoop from "./EventLoop.ts"
 import * as Sockets from "./Sockets.ts"
 
 const make = (...listen: ReadonlyArray<GrpcListener.GrpcListener>) => GrpcServer.make("api", { services: [], listen })
@@ -23,6 +25,35 @@ const refused = (...listen: ReadonlyArray<GrpcListener.GrpcListener>) =>
 const at = (file: string) => EchoServer.make({}, { listen: GrpcListener.unix(file) })
 
 const isRoot = process.getuid?.() === 0
+
+/** Nobody's rights until the scope closes, where the tests run as root; the directory is nobody's then. */
+const unprivileged = (directory: string) =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      if (!isRoot) return
+      fs.chownSync(directory, 65_534, 65_534)
+      process.setegid!(65_534)
+      process.seteuid!(65_534)
+    }),
+    () =>
+      Effect.sync(() => {
+        if (!isRoot) return
+        process.seteuid!(0)
+        process.setegid!(0)
+      })
+  )
+
+const hasUserNamespaces = spawnSync("unshare", ["--map-root-user", "true"]).status === 0
+
+/** A server whose socket has such an option says so, and leaves no file. */
+const isInvalid = (option: string, value: number) =>
+  Effect.gen(function*() {
+    const directory = yield* Sockets.directory
+    const error = yield* refused(GrpcListener.unix(path.join(directory, "api.sock"), { [option]: value }))
+    assert.strictEqual(error.reason, "InvalidPermissions")
+    assert.include(error.message, `${option} is ${value}: it must be`)
+    assert.deepStrictEqual(fs.readdirSync(directory), [])
+  })
 
 describe("a Unix socket", () => {
   it.live("is served, and leaves nothing in its directory but the socket", () =>
@@ -187,7 +218,7 @@ describe("a Unix socket", () => {
           ),
           { startImmediately: true }
         )
-        for (let turn = 0; turn < turns; turn++) yield* nextTurn
+        yield* EventLoop.turns(turns)
         yield* Fiber.interrupt(making)
         yield* Scope.close(scope, Exit.void)
         assert.deepStrictEqual(fs.readdirSync(directory), [])
@@ -202,7 +233,7 @@ describe("a Unix socket", () => {
         const listening = yield* Effect.forkChild(server.listen(GrpcListener.unix(path.join(directory, "api.sock"))), {
           startImmediately: true
         })
-        for (let turn = 0; turn < turns; turn++) yield* nextTurn
+        yield* EventLoop.turns(turns)
         yield* Fiber.interrupt(listening)
         yield* server.stop
         assert.deepStrictEqual(fs.readdirSync(directory), [])
@@ -217,7 +248,7 @@ describe("a Unix socket", () => {
         const listening = yield* Effect.forkChild(server.listen(GrpcListener.unix(path.join(directory, "api.sock"))), {
           startImmediately: true
         })
-        for (let turn = 0; turn < turns; turn++) yield* nextTurn
+        yield* EventLoop.turns(turns)
         assert.strictEqual((yield* server.stop).outcome, "graceful")
         assert.deepStrictEqual(fs.readdirSync(directory), [])
         yield* Fiber.await(listening)
@@ -332,12 +363,59 @@ describe("the owner of a Unix socket", () => {
       }
     }))
 
-  it.live.skipIf(isRoot)("says so when it may not be given away, and leaves no file", () =>
+  it.live("says so when it may not be given away, and leaves no file", () =>
     Effect.gen(function*() {
       const directory = yield* Sockets.directory
-      const error = yield* refused(GrpcListener.unix(path.join(directory, "api.sock"), { uid: 0 }))
-      assert.strictEqual(error.reason, "PermissionDenied")
-      assert.deepStrictEqual(fs.readdirSync(directory), [])
+      yield* unprivileged(directory)
+      for (const owner of [{ uid: 0 }, { gid: 0 }]) {
+        const error = yield* refused(GrpcListener.unix(path.join(directory, "api.sock"), owner))
+        assert.strictEqual(error.reason, "PermissionDenied")
+        assert.deepStrictEqual(fs.readdirSync(directory), [])
+      }
+    }))
+
+  it.live.skipIf(!hasUserNamespaces)(
+    "says so when this user namespace does not have it, and leaves no file",
+    () =>
+      Effect.gen(function*() {
+        const directory = yield* Sockets.directory
+        const program = `
+        import * as GrpcListener from "@lastcall/grpc/GrpcListener"
+        import * as GrpcServer from "@lastcall/grpc/GrpcServer"
+        import * as Effect from "effect/Effect"
+        const listen = [GrpcListener.unix(${JSON.stringify(path.join(directory, "api.sock"))}, { uid: 4_000_000 })]
+        const server = Effect.scoped(GrpcServer.make("api", { services: [], listen }))
+        console.log((await Effect.runPromise(Effect.flip(server))).message)`
+        const { stdout } = spawnSync(
+          "unshare",
+          ["--map-root-user", process.execPath, "--input-type=module", "--eval", program],
+          { cwd: import.meta.dirname, encoding: "utf8" }
+        )
+        assert.match(stdout, /this user namespace has no such user or group \(PermissionDenied\)/)
+        assert.deepStrictEqual(fs.readdirSync(directory), [])
+      })
+  )
+
+  for (const option of ["uid", "gid"]) {
+    for (const id of [Number.NaN, 1.5, -1, 2 ** 32 - 1, Number.POSITIVE_INFINITY]) {
+      it.live(`says so when the ${option} is ${id}`, () => isInvalid(option, id))
+    }
+  }
+})
+
+describe("the mode of a Unix socket", () => {
+  for (const mode of [Number.NaN, 1.5, -1, 0o10000, 0o1777, 660, Number.POSITIVE_INFINITY]) {
+    it.live(`says so when it is ${mode}`, () => isInvalid("mode", mode))
+  }
+
+  it.live("may be anything from 0 to 0o777", () =>
+    Effect.gen(function*() {
+      const directory = yield* Sockets.directory
+      for (const mode of [0, 0o777]) {
+        const file = path.join(directory, `${mode}.sock`)
+        yield* make(GrpcListener.unix(file, { mode }))
+        assert.strictEqual(fs.lstatSync(file).mode & 0o7777, mode)
+      }
     }))
 })
 
@@ -399,25 +477,19 @@ describe("a Unix socket that cannot be bound", () => {
       assert.deepStrictEqual(fs.readdirSync(directory), [])
     }))
 
-  it.live.skipIf(isRoot)(
-    "says so when the directory must not be written to, or must not be looked into",
-    () =>
-      Effect.gen(function*() {
-        const directory = yield* Sockets.directory
-        fs.mkdirSync(path.join(directory, "inner"))
-        yield* Effect.addFinalizer(() => Effect.sync(() => fs.chmodSync(directory, 0o700)))
-        for (const mode of [0o500, 0o000]) {
-          fs.chmodSync(directory, mode)
-          assert.strictEqual((yield* refused(GrpcListener.unix(path.join(directory, "s")))).reason, "PermissionDenied")
-        }
-        const inner = path.join(directory, "inner", "s")
-        assert.strictEqual((yield* refused(GrpcListener.unix(inner))).reason, "PermissionDenied")
-      })
-  )
-})
-
-const nextTurn = Effect.callback<void>((resume) => {
-  setImmediate(() => resume(Effect.void))
+  it.live("says so when the directory must not be written to, or must not be looked into", () =>
+    Effect.gen(function*() {
+      const directory = yield* Sockets.directory
+      fs.mkdirSync(path.join(directory, "inner"))
+      yield* unprivileged(directory)
+      yield* Effect.addFinalizer(() => Effect.sync(() => fs.chmodSync(directory, 0o700)))
+      for (const mode of [0o500, 0o000]) {
+        fs.chmodSync(directory, mode)
+        assert.strictEqual((yield* refused(GrpcListener.unix(path.join(directory, "s")))).reason, "PermissionDenied")
+      }
+      const inner = path.join(directory, "inner", "s")
+      assert.strictEqual((yield* refused(GrpcListener.unix(inner))).reason, "PermissionDenied")
+    }))
 })
 
 /** Looks from a thread of its own, without pause, whether the file is there. */

@@ -14,6 +14,7 @@ import { once } from "node:events"
 import * as http2 from "node:http2"
 import * as EchoClient from "./EchoClient.ts"
 import * as EchoServer from "./EchoServer.ts"
+import * as EventLoop from "./EventLoop.ts"
 import * as FourKinds from "./FourKinds.ts"
 
 interface Text {
@@ -82,7 +83,7 @@ class Promising implements Native {
   }
 }
 
-const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
+const turn = () => Effect.runPromise(EventLoop.turn)
 
 const make = (implementation: Partial<Native>, stop?: StopPolicy.Options) =>
   Effect.gen(function*() {

@@ -5,12 +5,10 @@ import * as Stream from "effect/Stream"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import { makeChanges } from "../src/internal/health.ts"
+import * as EventLoop from "./EventLoop.ts"
 
 setFlagsFromString("--expose-gc")
 const collectGarbage = runInNewContext("gc") as () => void
-
-/** A weak reference keeps its object until the end of the turn that made it. */
-const turn: Effect.Effect<void> = Effect.callback((resume) => void setImmediate(() => resume(Effect.void)))
 
 it.live("what a watcher that is gone has read is not kept, though nothing changes any more", () =>
   Effect.gen(function*() {
@@ -21,12 +19,13 @@ it.live("what a watcher that is gone has read is not kept, though nothing change
         Stream.runDrain(changes.latest(() => state.status)),
         { startImmediately: true }
       )
-      yield* turn
+      // A weak reference keeps its object until the end of the turn that made it.
+      yield* EventLoop.turn
       yield* Fiber.interrupt(watching)
       return new WeakRef(state)
     })
     const gone = [yield* watch(), yield* watch(), yield* watch()]
-    yield* turn
+    yield* EventLoop.turn
     collectGarbage()
     assert.deepStrictEqual(gone.map((state) => state.deref()), [undefined, undefined, undefined])
     // It still lives, and so does whatever it keeps.

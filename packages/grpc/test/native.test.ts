@@ -9,6 +9,7 @@ import type { Entry, Outcome } from "@lastcall/core/InFlight"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { NativeRpc, watch } from "../src/internal/native.ts"
+import * as EventLoop from "./EventLoop.ts"
 
 const path = "/test.Texts/Method"
 const ok = { code: status.OK, details: "OK" }
@@ -98,9 +99,7 @@ const make = (handle: Handle, options: Options = {}) => {
   }
 }
 
-const turns = Effect.promise(async () => {
-  for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve))
-})
+const turns = EventLoop.turns(5)
 
 /** A promise that a test settles. */
 const promise = () => {

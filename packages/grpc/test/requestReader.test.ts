@@ -8,10 +8,9 @@ import * as Scheduler from "effect/Scheduler"
 import * as Stream from "effect/Stream"
 import type * as GrpcError from "../src/GrpcError.ts"
 import { RequestReader } from "../src/internal/requestReader.ts"
+import * as EventLoop from "./EventLoop.ts"
 
-/** A turn of the event loop, with what had been put off to it before. */
-const turn = Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
-const turns = Effect.repeat(turn, { times: 10 })
+const turns = EventLoop.turns(11)
 
 const unreadable = Buffer.from("unreadable")
 
@@ -76,7 +75,7 @@ describe("the requests of a stream", () => {
         const { now } = yield* begin(pull)
         receive(`${round} a`, `${round} b`)
         assert.strictEqual(now(), "waits")
-        yield* turn
+        yield* EventLoop.turn
         receive(`${round} c`)
         yield* turns
         assert.deepStrictEqual(now(), [`${round} a`, `${round} b`])
@@ -255,11 +254,11 @@ describe("the end of the requests", () => {
           const { pull, reader, receive } = yield* make()
           // The fewest operations with which a fiber still gets on.
           const fiber = yield* Effect.forkChild(Effect.provideService(pull, Scheduler.MaxOpsBeforeYield, 3))
-          for (let i = 0; i < turnsBefore; i++) yield* turn
+          for (let i = 0; i < turnsBefore; i++) yield* EventLoop.turn
           if (how === "receive") receive("a")
           else if (how === "unreadable") reader.receive(unreadable)
           else reader[how]()
-          yield* Effect.repeat(turn, { times: 40 })
+          yield* EventLoop.turns(41)
           assert.deepStrictEqual(outcome(fiber.pollUnsafe()), end, `${how} after ${turnsBefore} turns`)
         }
       }

@@ -6,10 +6,9 @@ import type * as Fiber from "effect/Fiber"
 import * as Scheduler from "effect/Scheduler"
 import * as GrpcError from "../src/GrpcError.ts"
 import { ResponseWindow } from "../src/internal/responseWindow.ts"
+import * as EventLoop from "./EventLoop.ts"
 
-/** A turn of the event loop. */
-const turn = Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
-const turns = Effect.repeat(turn, { times: 10 })
+const turns = EventLoop.turns(11)
 
 type Chunk = readonly [unknown, ...Array<unknown>]
 
@@ -154,11 +153,11 @@ describe("the responses of a stream", () => {
           const write = Effect.suspend(() => window.write(responses(257), 0))
           // The fewest operations with which a fiber still gets on.
           const fiber = yield* Effect.forkChild(Effect.provideService(write, Scheduler.MaxOpsBeforeYield, 3))
-          while (sent.length < 256) yield* turn
-          for (let i = 0; i < turnsBefore; i++) yield* turn
+          while (sent.length < 256) yield* EventLoop.turn
+          for (let i = 0; i < turnsBefore; i++) yield* EventLoop.turn
           if (how === "flush") flush(256)
           else window.close()
-          yield* Effect.repeat(turn, { times: 20 })
+          yield* EventLoop.turns(21)
           assert.strictEqual(stateOf(fiber), end, `${how} after ${turnsBefore} turns`)
         }
       }

@@ -16,6 +16,7 @@ import * as GrpcMetadata from "../src/GrpcMetadata.ts"
 import type { Composed, Observe } from "../src/GrpcMiddleware.ts"
 import { encoder, Rpc } from "../src/internal/rpc.ts"
 import * as Certificates from "./Certificates.ts"
+import * as EventLoop from "./EventLoop.ts"
 
 type Listener = Parameters<ServerInterceptingCallInterface["start"]>[0]
 
@@ -133,8 +134,7 @@ const make = (options: Options) => {
   }
 }
 
-const turn = Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
-const turns = Effect.repeat(turn, { times: 15 })
+const turns = EventLoop.turns(16)
 
 /** A handler that goes on when it is let, and writes down what becomes of it. */
 const gated = (result: Effect.Effect<unknown, unknown> = Effect.succeed("answer")) => {
@@ -147,7 +147,7 @@ const gated = (result: Effect.Effect<unknown, unknown> = Effect.succeed("answer"
     Effect.promise(() => passed).pipe(
       Effect.andThen(result),
       Effect.tap(() => Effect.sync(() => void happened.push("went on"))),
-      Effect.onInterrupt(() => Effect.andThen(turn, Effect.sync(() => void happened.push("interrupted"))))
+      Effect.onInterrupt(() => Effect.andThen(EventLoop.turn, Effect.sync(() => void happened.push("interrupted"))))
     )
   return { handler, happened, open: Effect.andThen(Effect.sync(() => open()), turns) }
 }
@@ -893,7 +893,7 @@ describe("headers and trailers that cannot be sent", () => {
 
   for (const takesTime of [false, true]) {
     const when = takesTime ? "later" : "at once"
-    const answer = <E, R>(end: Effect.Effect<unknown, E, R>) => takesTime ? Effect.andThen(turn, end) : end
+    const answer = <E, R>(end: Effect.Effect<unknown, E, R>) => takesTime ? Effect.andThen(EventLoop.turn, end) : end
 
     it.effect(`headers, of a success: the RPC ends with INTERNAL, ${when}`, () =>
       Effect.gen(function*() {
@@ -951,7 +951,7 @@ describe("headers and trailers that cannot be sent", () => {
 
   it.effect("a stop that answers for the handler ends the RPC with INTERNAL", () =>
     Effect.gen(function*() {
-      const handler = () => Effect.uninterruptible(Effect.andThen(GrpcCall.addTrailers(one), turn))
+      const handler = () => Effect.uninterruptible(Effect.andThen(GrpcCall.addTrailers(one), EventLoop.turn))
       const rpc = make({ handler, isStrict: true })
       rpc.request("hello")
       rpc.rpc.interrupt()

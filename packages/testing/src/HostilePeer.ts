@@ -3,19 +3,20 @@
  *
  * Each connects, misbehaves on its own, and neither closes its connection nor its half of TCP, whatever the server does,
  * until its scope closes. What is sent and seen is on the wire: the frames are made by hand, since an HTTP/2 library is too
- * polite. Times are of the `Clock`.
+ * polite. Times are of the `Clock`. An option that makes no sense is a defect, a `TestOptionError`, and nothing connects.
  *
  * @since 0.1.0
  */
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as net from "node:net"
 import type { Duplex } from "node:stream"
 import * as tls from "node:tls"
 import * as Http2Frame from "./Http2Frame.ts"
+import * as CheckedOption from "./internal/checkedOption.ts"
 import { type SocketAddress, toConnectOptions } from "./SocketAddress.ts"
 
 /**
@@ -170,9 +171,9 @@ export const tlsWithoutPreface = (address: SocketAddress, options?: tls.Connecti
   Effect.flatMap(lateTls(address, options), (peer) => peer.handshake)
 
 /**
- * Speaks HTTP/2 as it should, acknowledgements included, until it has seen so many frames, and freezes: it reads nothing
- * more and says nothing more, as a process that was stopped or a network that was parted. With a path it opens an RPC first.
- * Frames that come in one piece with the last one are neither answered nor among `frames`.
+ * Speaks HTTP/2 as it should, acknowledgements included, until it has seen so many frames, 1 or more, and freezes: it reads
+ * nothing more and says nothing more, as a process that was stopped or a network that was parted. With a path it opens an RPC
+ * first. Frames that come in one piece with the last one are neither answered nor among `frames`.
  *
  * @category constructors
  * @since 0.1.0
@@ -181,12 +182,14 @@ export const frozen = (
   address: SocketAddress,
   options: { readonly after: number; readonly path?: string | undefined }
 ): Connect =>
-  Effect.map(connect(address), (socket) => {
+  Effect.gen(function*() {
+    const after = CheckedOption.count("HostilePeer.frozen", "after", options.after, 1)
+    const socket = yield* connect(address)
     let isFrozen = false
     const peer = watch(socket, {
       isFrozen: () => isFrozen,
       onFrame: polite(socket, () => {
-        if (peer.frames().length < options.after) return
+        if (peer.frames().length < after) return
         isFrozen = true
         socket.pause()
       })
@@ -234,7 +237,8 @@ export interface Opening extends HostilePeer {
 }
 
 /**
- * Takes no notice of GOAWAY: from then on it opens an RPC for each interval (default: 10 ms) on the same connection.
+ * Takes no notice of GOAWAY: from then on it opens an RPC for each interval (finite, longer than 0; default: 10 ms) on the same
+ * connection.
  *
  * @category constructors
  * @since 0.1.0
@@ -244,13 +248,14 @@ export const ignoringGoaway = (
   options: { readonly path: string; readonly every?: Duration.Input | undefined }
 ): Effect.Effect<Opening, HostilePeerError, Scope.Scope> =>
   Effect.gen(function*() {
+    const every = interval("ignoringGoaway", options.every)
     const socket = yield* connect(address)
     const peer = watch(socket, { onFrame: polite(socket) })
     let opened = 1
     socket.write(Buffer.concat([Http2Frame.preface, wideOpen, request(options.path)]))
     yield* Effect.forkScoped(Effect.andThen(
       peer.awaitFrame(({ type }) => type === Http2Frame.types.goaway),
-      repeatedly(options.every, () => {
+      repeatedly(every, () => {
         socket.write(request(options.path, 2 * opened + 1))
         opened++
       })
@@ -260,7 +265,7 @@ export const ignoringGoaway = (
 
 /**
  * Rapid reset (CVE-2023-44487): opens an RPC and resets it in the same moment, again and again, one pair for each interval
- * (default: 1 ms).
+ * (finite, longer than 0; default: 1 ms).
  *
  * @category constructors
  * @since 0.1.0
@@ -270,11 +275,12 @@ export const resetting = (
   options: { readonly path: string; readonly every?: Duration.Input | undefined }
 ): Effect.Effect<Opening, HostilePeerError, Scope.Scope> =>
   Effect.gen(function*() {
+    const every = interval("resetting", options.every, "1 millis")
     const socket = yield* connect(address)
     const peer = watch(socket, { onFrame: polite(socket) })
     let opened = 0
     socket.write(Http2Frame.preface)
-    yield* Effect.forkScoped(repeatedly(options.every ?? "1 millis", () => {
+    yield* Effect.forkScoped(repeatedly(every, () => {
       const streamId = 2 * opened + 1
       opened++
       socket.write(Buffer.concat([
@@ -289,8 +295,8 @@ export const resetting = (
 const cancel = 8
 
 /**
- * A client stream that never ends: a message for each interval (default: 10 ms), as long as the server's windows allow,
- * whatever the server says.
+ * A client stream that never ends: a message for each interval (finite, longer than 0; default: 10 ms), as long as the server's
+ * windows allow, whatever the server says.
  *
  * @category constructors
  * @since 0.1.0
@@ -305,6 +311,7 @@ export const endlessStream = (
   }
 ): Connect =>
   Effect.gen(function*() {
+    const every = interval("endlessStream", options.every)
     const socket = yield* connect(address)
     const body = Http2Frame.message(1, options.message)
     const bytes = body.byteLength - 9
@@ -324,7 +331,7 @@ export const endlessStream = (
       })
     })
     socket.write(Buffer.concat([Http2Frame.preface, wideOpen, Http2Frame.openRpc(1, options.path)]))
-    yield* Effect.forkScoped(repeatedly(options.every, () => {
+    yield* Effect.forkScoped(repeatedly(every, () => {
       if (Math.min(windows.connection, windows.stream) < bytes) return
       windows.connection -= bytes
       windows.stream -= bytes
@@ -334,7 +341,8 @@ export const endlessStream = (
   })
 
 /**
- * Sends an RPC's request byte by byte, one for each interval (default: 10 ms), its HTTP/2 frames included.
+ * Sends an RPC's request byte by byte, one for each interval (finite, longer than 0; default: 10 ms), its HTTP/2 frames
+ * included.
  *
  * @category constructors
  * @since 0.1.0
@@ -344,11 +352,12 @@ export const slowWriting = (
   options: { readonly path: string; readonly every?: Duration.Input | undefined }
 ): Connect =>
   Effect.gen(function*() {
+    const every = interval("slowWriting", options.every)
     const socket = yield* connect(address)
     const peer = watch(socket)
     const bytes = Buffer.concat([Http2Frame.preface, request(options.path)])
     let sent = 0
-    yield* Effect.forkScoped(repeatedly(options.every, () => {
+    yield* Effect.forkScoped(repeatedly(every, () => {
       if (sent < bytes.byteLength) socket.write(bytes.subarray(sent, ++sent))
     }))
     return peer
@@ -372,8 +381,14 @@ const wideOpen = Buffer.concat([
 const request = (path: string, streamId = 1): Buffer =>
   Buffer.concat([Http2Frame.openRpc(streamId, path), Http2Frame.message(streamId, undefined, true)])
 
-const repeatedly = (every: Duration.Input | undefined, action: () => void): Effect.Effect<never> =>
-  Effect.forever(Effect.andThen(Effect.sleep(every ?? "10 millis"), Effect.sync(action)))
+const interval = (
+  peer: string,
+  every: Duration.Input | undefined,
+  otherwise: Duration.Input = "10 millis"
+): Duration.Duration => CheckedOption.duration(`HostilePeer.${peer}`, "every", every ?? otherwise, "positive")
+
+const repeatedly = (every: Duration.Duration, action: () => void): Effect.Effect<never> =>
+  Effect.forever(Effect.andThen(Effect.sleep(every), Effect.sync(action)))
 
 const ack = Http2Frame.flags.ack
 

@@ -7,7 +7,8 @@
  * clock.)
  *
  * The client is a `GrpcChannel` for `GrpcClient.make` and for grpc-js's own clients. Its HTTP/2 is Node's and not grpc-js's: it
- * makes one attempt for each RPC, and has no load balancing, TLS or keepalive.
+ * makes one attempt for each RPC, and a second one where the server has refused the first without a handler, as when it drains
+ * (transparent retry, gRFC A6; of requests up to 1 MiB). It has no retry policy, load balancing, TLS or keepalive.
  *
  * @since 0.1.0
  */

@@ -5,10 +5,10 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import * as CheckedOption from "./internal/checkedOption.ts"
 
 /**
  * A load that runs. Sent = succeeded + failures + in flight.
@@ -33,36 +33,25 @@ export interface OpenLoop<E> {
  * @since 0.1.0
  */
 export interface Options<E, R> {
-  /** How many are sent in a second. */
+  /** How many are sent in a second: above 0 and finite, not necessarily whole. */
   readonly perSecond: number
   /** Sends one: the first is 0. */
   readonly send: (n: number) => Effect.Effect<unknown, E, R>
-}
-
-/**
- * A rate that makes no sense. It is a mistake in the test, so it is thrown (a defect in an Effect).
- *
- * @category errors
- * @since 0.1.0
- */
-export class OpenLoopError extends Data.TaggedError("OpenLoopError")<{ readonly perSecond: number }> {
-  override get message(): string {
-    return `${this.perSecond} per second is no rate: it must be above 0 and finite`
-  }
 }
 
 const tickMillis = 5
 
 /**
  * Sends until it is ended or the scope closes, which interrupts what is in flight. What a busy machine delays is sent
- * later, all at once: the rate holds over time.
+ * later, all at once: the rate holds over time. A rate that makes no sense is a defect: a `TestOptionError`.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const start = <E, R>({ perSecond, send }: Options<E, R>): Effect.Effect<OpenLoop<E>, never, R | Scope.Scope> =>
+export const start = <E, R>(options: Options<E, R>): Effect.Effect<OpenLoop<E>, never, R | Scope.Scope> =>
   Effect.gen(function*() {
-    if (!(perSecond > 0) || perSecond === Number.POSITIVE_INFINITY) throw new OpenLoopError({ perSecond })
+    const { send } = options
+    const perSecond = CheckedOption.rate("OpenLoop.start", "perSecond", options.perSecond)
     const clock = yield* Clock.Clock
     const scope = yield* Effect.scope
     const context = yield* Effect.context<R>()

@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { spawn } from "node:child_process"
 import { createInterface } from "node:readline"
+import * as CheckedOption from "./internal/checkedOption.ts"
 
 /**
  * A program that runs, or has ended.
@@ -35,7 +36,10 @@ export interface ServerProgram {
   readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
   /** Waits for its end. */
   readonly ended: Effect.Effect<Ended>
-  /** Waits for its end so long, and kills it then: `killed` says so. */
+  /**
+   * Waits for its end so long, and kills it then: `killed` says so. 0 or longer; a patience that makes no sense is a defect, a
+   * `TestOptionError`.
+   */
   readonly endedWithin: (patience: Duration.Input) => Effect.Effect<Ended>
 }
 
@@ -197,10 +201,12 @@ const spawned = (file: string, options: Options): ServerProgram & { readonly kil
     signal: (signal) => Effect.sync(() => void child.kill(signal)),
     ended: Deferred.await(done),
     endedWithin: (patience) =>
-      Effect.timeoutOrElse(Deferred.await(done), {
-        duration: patience,
-        orElse: () => Effect.andThen(kill, Deferred.await(done))
-      }),
+      Effect.suspend(() =>
+        Effect.timeoutOrElse(Deferred.await(done), {
+          duration: CheckedOption.duration("ServerProgram.endedWithin", "patience", patience, "any"),
+          orElse: () => Effect.andThen(kill, Deferred.await(done))
+        })
+      ),
     kill
   }
 }

@@ -22,6 +22,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Formatter from "effect/Formatter"
 import * as References from "effect/References"
+import * as CheckedOption from "./internal/checkedOption.ts"
 import * as OneStop from "./internal/oneStop.ts"
 import * as SameMoment from "./internal/sameMoment.ts"
 import * as SharedBudget from "./internal/sharedBudget.ts"
@@ -38,22 +39,24 @@ import { int } from "./Work.ts"
 export type Make = StopScenario.Make
 
 /**
- * The options of a check.
+ * The options of a check. One that makes no sense is a mistake in the test, a `TestOptionError`: `register` throws it, of `check`
+ * it is a defect.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
-  /** How many scenarios each law is tried with, half of them shuffled. Default: 50. */
+  /** How many scenarios each law is tried with, half of them shuffled: a whole number above 0. Default: 50. */
   readonly runs?: number | undefined
-  /** Which scenarios: the same seed tries the same ones. Default: 1, so that a test repeats itself. */
+  /** Which scenarios: the same seed, a whole number, tries the same ones. Default: 1, so that a test repeats itself. */
   readonly seed?: number | undefined
   /** In which order what is ready at one moment runs. Default: `both`. */
   readonly interleaving?: "in order" | "shuffled" | "both" | undefined
-  /** How many simpler scenarios are tried once one fails. Default: 200. */
+  /** How many simpler scenarios are tried once one fails: a whole number. Default: 200. */
   readonly maxShrinks?: number | undefined
   /**
-   * How long the resource may take to stop when its last work has ended, for instance to close connections. Default: 0.
+   * How long the resource may take to stop when its last work has ended, for instance to close connections. Finite, 0 or longer.
+   * Default: 0.
    */
   readonly linger?: Duration.Input | undefined
   /** For resources with I/O in memory; see `VirtualTime.Options`. Default: 0. */
@@ -129,11 +132,10 @@ const law = <S>(
 ): Law => ({
   promise: Number.parseInt(name, 10),
   name,
-  check: (make, options = {}) => {
-    const { interleaving = "both", maxShrinks = 200, runs = 50, seed = 1, turns = 0 } = options
-    const linger = Duration.toMillis(Duration.fromInputUnsafe(options.linger ?? 0))
-    return Effect.flatMap(
-      Arbitrary.checkEffect(
+  check: (make, options) =>
+    Effect.gen(function*() {
+      const { interleaving, linger, maxShrinks, runs, seed, turns } = checked(options)
+      const result = yield* Arbitrary.checkEffect(
         Arbitrary.all({
           scenario,
           interleaving: interleavings[interleaving] as Arbitrary.Arbitrary<number | undefined>
@@ -145,24 +147,31 @@ const law = <S>(
             Effect.as(true)
           ),
         { runs, seed, maxShrinks }
-      ),
-      (result): Effect.Effect<void, Counterexample> => {
-        if (result._tag === "Passed") return Effect.void
-        if (result._tag !== "Falsified") return Effect.die(new Error(Arbitrary.formatCheckFailure(result)))
-        const { failure, shrunkInput } = result
-        return Effect.fail(
-          new Counterexample({
-            promise: Number.parseInt(name, 10),
-            law: name,
-            detail: failure._tag === "PropertyError" ? detailOf(failure.error) : "it does not hold",
-            scenario: shrunkInput.scenario,
-            interleaving: shrunkInput.interleaving,
-            seed
-          })
-        )
-      }
-    )
-  }
+      )
+      if (result._tag === "Passed") return
+      if (result._tag !== "Falsified") throw new Error(Arbitrary.formatCheckFailure(result))
+      const { failure, shrunkInput } = result
+      return yield* Effect.fail(
+        new Counterexample({
+          promise: Number.parseInt(name, 10),
+          law: name,
+          detail: failure._tag === "PropertyError" ? detailOf(failure.error) : "it does not hold",
+          scenario: shrunkInput.scenario,
+          interleaving: shrunkInput.interleaving,
+          seed
+        })
+      )
+    })
+})
+
+/** With the defaults. */
+const checked = (options: Options = {}) => ({
+  interleaving: options.interleaving ?? "both",
+  runs: CheckedOption.count("StopLaws", "runs", options.runs ?? 50, 1),
+  seed: CheckedOption.whole("StopLaws", "seed", options.seed ?? 1),
+  maxShrinks: CheckedOption.count("StopLaws", "maxShrinks", options.maxShrinks ?? 200, 0),
+  turns: CheckedOption.count("StopLaws", "turns", options.turns ?? 0, 0),
+  linger: Duration.toMillis(CheckedOption.duration("StopLaws", "linger", options.linger ?? 0, "finite"))
 })
 
 /** Without the stack of an expectation, which shows the laws and not the resource. */
@@ -228,34 +237,21 @@ const titles: { readonly [promise: number]: string } = {
   8: "nothing is left"
 }
 
-/**
- * Promises that do not exist, or none at all: nothing would be checked. It is a mistake in the test, so `register` throws it;
- * of `check` it is a defect.
- *
- * @category errors
- * @since 0.1.0
- */
-export class StopLawsError extends Data.TaggedError("StopLawsError")<{ readonly promises: ReadonlyArray<number> }> {
-  override get message(): string {
-    const unknown = this.promises.filter((promise) => !isPromise(promise))
-    return unknown.length === 0
-      ? "no promise is selected: leave `promises` out to check all"
-      : `there is no promise ${unknown.join(", ")}: they are 1 to 8`
-  }
-}
-
 const isPromise = (promise: number): boolean => Object.hasOwn(titles, promise)
 
 /** Whether a promise is one of those that the options select. */
 const selection = (options: { readonly promises?: ReadonlyArray<number> | undefined } = {}) => {
   const { promises } = options
   if (promises === undefined) return () => true
-  if (promises.length === 0 || !promises.every(isPromise)) throw new StopLawsError({ promises })
+  // of none nothing would be checked
+  if (promises.length === 0 || !promises.every(isPromise)) {
+    CheckedOption.fail("StopLaws", "promises", promises, "must be some of 1 to 8; leave it out to check all")
+  }
   return (promise: number) => promises.includes(promise)
 }
 
 /**
- * Checks all laws, or those of some promises. Fails with the first {@link Counterexample}.
+ * Checks all laws, or those of some promises, 1 to 8. Fails with the first {@link Counterexample}.
  *
  * **Details**
  *
@@ -309,6 +305,7 @@ export const register = (
   options?: Options & { readonly promises?: ReadonlyArray<number> | undefined }
 ): void => {
   const isSelected = selection(options)
+  checked(options)
   for (const [promise, title] of Object.entries(titles)) {
     const promises = [Number(promise)]
     if (!isSelected(Number(promise))) continue

@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as net from "node:net"
+import * as CheckedOption from "./internal/checkedOption.ts"
 import { type SocketAddress, toConnectOptions } from "./SocketAddress.ts"
 
 /**
@@ -38,7 +39,7 @@ export interface TcpProxy {
 export interface Options {
   /** The server. It may come and go: each connection looks for it anew, and is reset where nobody listens. */
   readonly target: SocketAddress
-  /** How long each byte takes in each direction: half of the round trip. Default: 0. */
+  /** How long each byte takes in each direction: half of the round trip. Finite, 0 or longer. Default: 0. */
   readonly delay?: Duration.Input | undefined
 }
 
@@ -65,14 +66,16 @@ type Part =
  * **Details**
  *
  * Bytes come out in the order in which they went in, each after the delay, by the `Clock`; so does the end of a half of TCP.
- * It buffers without limit. Where one side is reset the other is destroyed, after the delay too.
+ * It buffers without limit. Where one side is reset the other is destroyed, after the delay too. A delay or a target port that
+ * makes no sense is a defect: a `TestOptionError`.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const make = (options: Options): Effect.Effect<TcpProxy, TcpProxyError, Scope.Scope> =>
   Effect.gen(function*() {
-    const delay = Duration.toMillis(options.delay ?? 0)
+    const delay = Duration.toMillis(CheckedOption.duration("TcpProxy.make", "delay", options.delay ?? 0, "finite"))
+    const target = toConnectOptions(options.target)
     const clock = yield* Clock.Clock
     const run = Effect.runForkWith(yield* Effect.context<never>())
     const sockets = new Set<net.Socket>()
@@ -108,7 +111,7 @@ export const make = (options: Options): Effect.Effect<TcpProxy, TcpProxyError, S
     }
 
     const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
-      const upstream = net.connect({ ...toConnectOptions(options.target), allowHalfOpen: true, noDelay: true })
+      const upstream = net.connect({ ...target, allowHalfOpen: true, noDelay: true })
       accepted++
       open++
       for (const socket of [client, upstream]) {

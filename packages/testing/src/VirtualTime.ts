@@ -18,6 +18,7 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Scheduler from "effect/Scheduler"
 import * as TestClock from "effect/testing/TestClock"
+import * as CheckedOption from "./internal/checkedOption.ts"
 
 /**
  * The options of a run.
@@ -26,16 +27,16 @@ import * as TestClock from "effect/testing/TestClock"
  * @since 0.1.0
  */
 export interface Options {
-  /** Shuffles what runs at the same moment. Default: in the order in which fibers became ready. */
+  /** A whole number; shuffles what runs at the same moment. Default: in the order in which fibers became ready. */
   readonly seed?: number | undefined
   /**
    * For how many turns of the event loop nothing must happen before time moves on: I/O without a network, such as that of
-   * `MemorySocket`, is done by then. Default: 0, for programs without I/O.
+   * `MemorySocket`, is done by then. A whole number. Default: 0, for programs without I/O.
    */
   readonly turns?: number | undefined
   /**
-   * When it has not ended by then, it never will: the run dies with {@link Stuck}. Default: 1 day. Where nothing sleeps, it dies
-   * at once, and with `turns` after two seconds of real time without I/O.
+   * When it has not ended by then, it never will: the run dies with {@link Stuck}. Finite, 0 or longer. Default: 1 day. Where
+   * nothing sleeps, it dies at once, and with `turns` after two seconds of real time without I/O.
    */
   readonly horizon?: Duration.Input | undefined
 }
@@ -63,7 +64,7 @@ export class Stuck extends Data.TaggedError("Stuck")<{
  * **Details**
  *
  * Its `Clock` and its `Scheduler` are those of the run; a `TestClock` has no part in it. Interrupting the run interrupts the
- * effect, whose finalizers run in virtual time too.
+ * effect, whose finalizers run in virtual time too. An option that makes no sense is a defect: a `TestOptionError`.
  *
  * **Example** (Ten seconds in no time, and a seed that shuffles them)
  *
@@ -82,10 +83,11 @@ export class Stuck extends Data.TaggedError("Stuck")<{
  * @since 0.1.0
  */
 export const run = <A, E, R>(effect: Effect.Effect<A, E, R>, options: Options = {}): Effect.Effect<A, E, R> =>
-  Effect.contextWith((context: Context.Context<R>) =>
-    Effect.callback<A, E>((resume) => {
-      const { seed } = options
-      const world = makeWorld(options, (at) => resume(Effect.die(new Stuck({ at, seed }))))
+  Effect.contextWith((context: Context.Context<R>) => {
+    const checked = check(options)
+    return Effect.callback<A, E>((resume) => {
+      const { seed } = checked
+      const world = makeWorld(checked, (at) => resume(Effect.die(new Stuck({ at, seed }))))
       const fiber = Effect.runForkWith(
         context.pipe(Context.add(Clock.Clock, world.clock), Context.add(Scheduler.Scheduler, world.scheduler))
       )(effect)
@@ -98,11 +100,12 @@ export const run = <A, E, R>(effect: Effect.Effect<A, E, R>, options: Options = 
         fiber.interruptUnsafe()
       })
     })
-  )
+  })
 
 /**
  * Lets the I/O of this process that needs no network happen, without a moment passing on any `Clock`: for tests that move a
- * `TestClock` themselves. Default: 50 turns of the event loop.
+ * `TestClock` themselves. Default: 50 turns of the event loop. What is no whole number of turns is a defect: a
+ * `TestOptionError`.
  *
  * @category running
  * @since 0.1.0
@@ -111,10 +114,10 @@ export const settle = (turns = 50): Effect.Effect<void> =>
   Effect.callback((resume) => {
     let immediate: NodeJS.Immediate
     const turn = (left: number) => {
-      if (left <= 0) return resume(Effect.void)
+      if (left === 0) return resume(Effect.void)
       immediate = setImmediate(turn, left - 1)
     }
-    turn(turns)
+    turn(CheckedOption.count("VirtualTime.settle", "turns", turns, 0))
     return Effect.sync(() => clearImmediate(immediate))
   })
 
@@ -143,10 +146,23 @@ interface Sleeper {
   readonly wake: () => void
 }
 
-const makeWorld = (options: Options, onStuck: (at: number) => void) => {
+interface Checked {
+  readonly seed: number | undefined
+  readonly turns: number
+  readonly horizon: Duration.Duration
+}
+
+const check = ({ horizon = "1 day", seed, turns = 0 }: Options): Checked => ({
+  seed: seed === undefined ? undefined : CheckedOption.whole("VirtualTime.run", "seed", seed),
+  turns: CheckedOption.count("VirtualTime.run", "turns", turns, 0),
+  // finite: with nobody to stop it a program that sleeps for ever would hold the event loop for ever
+  horizon: CheckedOption.duration("VirtualTime.run", "horizon", horizon, "finite")
+})
+
+const makeWorld = (options: Checked, onStuck: (at: number) => void) => {
   const random = options.seed === undefined ? undefined : mulberry32(options.seed)
-  const horizon = Duration.toMillis(Duration.fromInputUnsafe(options.horizon ?? "1 day")) * 1_000_000
-  const patience = options.turns ?? 0
+  const horizon = Duration.toMillis(options.horizon) * 1_000_000
+  const patience = options.turns
   let ready: Array<() => void> = []
   /** Those before it have run; removed now and then, so that a queue is not moved for each. */
   let head = 0

@@ -32,6 +32,9 @@ export * as StopScenario from "./StopScenario.ts"
 export * as TcpProxy from "./TcpProxy.ts"
 
 /** @since 0.1.0 */
+export * as TestOption from "./TestOption.ts"
+
+/** @since 0.1.0 */
 export * as TrackedResource from "./TrackedResource.ts"
 
 /** @since 0.1.0 */

@@ -13,6 +13,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import * as Certificates from "../../grpc/test/Certificates.ts"
+import * as EventLoop from "../../grpc/test/EventLoop.ts"
 import { Echo } from "./Echo.ts"
 import { until } from "./RawServers.ts"
 
@@ -78,7 +79,7 @@ const stopWith = (peers: ReadonlyArray<Make>, inFlight: number) =>
     for (let i = 0; stopping.pollUnsafe() === undefined; i++) {
       assert.isBelow(i, 2_000, "the stop does not end")
       yield* TestClock.adjust("50 millis")
-      yield* Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
+      yield* EventLoop.turn
     }
     const report = yield* Fiber.join(stopping)
     yield* until("no connection is left", () => server.connections() === 0)

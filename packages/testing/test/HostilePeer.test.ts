@@ -12,6 +12,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as tls from "node:tls"
 import * as Certificates from "../../grpc/test/Certificates.ts"
+import * as EventLoop from "../../grpc/test/EventLoop.ts"
 import * as RawServers from "./RawServers.ts"
 
 const { types } = Http2Frame
@@ -306,7 +307,7 @@ describe("over HTTP/2", () => {
           for (let i = 0; bytes < least; i++) {
             assert.isBelow(i, 5_000)
             yield* TestClock.adjust("10 millis")
-            yield* Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void)))
+            yield* EventLoop.turn
           }
         })
       yield* TestClock.adjust("1 second")

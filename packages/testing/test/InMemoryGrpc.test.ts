@@ -14,6 +14,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as EventLoop from "../../grpc/test/EventLoop.ts"
 import { definition, Echo } from "./Echo.ts"
 
 const EchoLive = Echo.toLayer({
@@ -219,7 +220,7 @@ const until = (condition: () => boolean): Effect.Effect<void> =>
     condition()
       ? Effect.void
       : Effect.andThen(
-        Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void))),
+        EventLoop.turn,
         until(condition)
       )
   )

@@ -1,13 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as MemorySocket from "@lastcall/testing/MemorySocket"
+import * as Effect from "effect/Effect"
 import { once } from "node:events"
 import * as http from "node:http"
 import * as http2 from "node:http2"
 import { buffer } from "node:stream/consumers"
+import * as EventLoop from "../../grpc/test/EventLoop.ts"
 
-const turns = async () => {
-  for (let i = 0; i < 50; i++) await new Promise((resolve) => setImmediate(resolve))
-}
+const turns = () => Effect.runPromise(EventLoop.turns(50))
 
 describe("a connection in memory", () => {
   it("carries bytes both ways, counts them, and ends", async () => {

@@ -65,13 +65,3 @@ it.effect("closing the scope interrupts what is in flight", () =>
     yield* TestClock.adjust("1 second")
     assert.strictEqual(load.sent(), 10)
   }))
-
-it.effect.each([0, -1, Number.NaN, Number.POSITIVE_INFINITY])(
-  "a rate of %s is a mistake",
-  (perSecond) =>
-    Effect.gen(function*() {
-      const exit = yield* Effect.exit(OpenLoop.start({ perSecond, send: () => Effect.void }))
-      assert.isTrue(Exit.isFailure(exit) && Exit.hasDies(exit))
-      assert.include(String(exit), "is no rate")
-    })
-)

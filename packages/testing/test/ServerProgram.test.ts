@@ -5,6 +5,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import { join } from "node:path"
+import { exists } from "./LeftChild.ts"
 import { until } from "./RawServers.ts"
 
 const file = join(import.meta.dirname, "programs/program.mjs")
@@ -13,16 +14,6 @@ const ready = (line: string) => line === "ready" ? line : undefined
 
 const start = (...args: ReadonlyArray<string>) =>
   Effect.tap(ServerProgram.start(file, { args, env: { GREETING: "hello" } }), (program) => program.awaitLine(ready))
-
-/** Whether a process has this id. */
-const exists = (pid: number): boolean => {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
-}
 
 it.live("a program is waited for, spoken to, signalled, and its end is told", () =>
   Effect.gen(function*() {

@@ -5,7 +5,6 @@ import * as StopBudget from "@lastcall/core/StopBudget"
 import * as StopLaws from "@lastcall/testing/StopLaws"
 import type * as StopScenario from "@lastcall/testing/StopScenario"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 
 /** A resource that keeps the promises, and what else it does. */
@@ -170,30 +169,6 @@ describe("options", () => {
       "6. the counts add up"
     ])
     for (const [, run] of tests) await run()
-  })
-
-  for (const promises of [[], [9], [0], [1, 2.5], [Number.NaN]]) {
-    it.effect(`promises that do not exist are a mistake: [${promises}]`, () =>
-      Effect.gen(function*() {
-        const options = { promises, runs: 1 }
-        const exit = yield* Effect.exit(StopLaws.check(worker(), options))
-        assert.isTrue(Exit.isFailure(exit))
-        if (!Exit.isFailure(exit)) return
-        const [reason] = exit.cause.reasons
-        assert.isTrue(reason?._tag === "Die" && reason.defect instanceof StopLaws.StopLawsError)
-        const tests: Array<string> = []
-        assert.throws(
-          () => StopLaws.register((name) => void tests.push(name), worker(), options),
-          StopLaws.StopLawsError
-        )
-        assert.deepStrictEqual(tests, [])
-      }))
-  }
-
-  it("the mistake is told", () => {
-    const message = (...promises: ReadonlyArray<number>) => new StopLaws.StopLawsError({ promises }).message
-    assert.strictEqual(message(), "no promise is selected: leave `promises` out to check all")
-    assert.strictEqual(message(1, 9, 0), "there is no promise 9, 0: they are 1 to 8")
   })
 
   it.effect("runs says how many resources a law makes", () =>

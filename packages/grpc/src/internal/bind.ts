@@ -25,6 +25,7 @@ const reasons: { readonly [code: string]: readonly [Reason, string] } = {
   EADDRNOTAVAIL: ["AddressNotAvailable", "no interface of this machine has this address"],
   EACCES: ["PermissionDenied", "permission denied"],
   EPERM: ["PermissionDenied", "permission denied"],
+  EROFS: ["PermissionDenied", "the file system is read-only"],
   ENOTFOUND: ["HostNotFound", "the host name cannot be resolved"],
   EAI_AGAIN: ["HostNotFound", "the host name cannot be resolved now"],
   ENAMETOOLONG: ["PathTooLong", "the path is too long for a socket"],

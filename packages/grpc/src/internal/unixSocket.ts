@@ -78,6 +78,38 @@ const check = Effect.fnUntraced(function*(listener: Unix): Effect.fn.Return<Stat
   return existing
 })
 
+/** The next one is -1 to the kernel: leave the owner alone. */
+const maxId = 2 ** 32 - 2
+const maxMode = 0o777
+
+const isWithin = (value: number | undefined, maximum: number): boolean =>
+  value === undefined || (Number.isInteger(value) && value >= 0 && value <= maximum)
+
+/** Fails where the mode or the owner is none. */
+const checkPermissions = (listener: Unix): Effect.Effect<void, GrpcListenerError> => {
+  const { gid, mode, uid } = listener
+  const invalid = (detail: string) => Effect.fail(fail(listener, "InvalidPermissions", detail))
+  // 600, 660 and 777 in decimal are above it.
+  if (!isWithin(mode, maxMode)) return invalid(`mode is ${mode}: it must be from 0 to 0o777, in octal (0o660)`)
+  if (!isWithin(uid, maxId)) return invalid(`uid is ${uid}: it must be a whole number from 0 to ${maxId}`)
+  if (!isWithin(gid, maxId)) return invalid(`gid is ${gid}: it must be a whole number from 0 to ${maxId}`)
+  return Effect.void
+}
+
+/** Gives the socket to its owner. */
+const chown = (listener: Unix, file: string): Effect.Effect<void, GrpcListenerError> => {
+  const { gid = -1, uid = -1 } = listener
+  if (uid === -1 && gid === -1) return Effect.void
+  return Effect.tryPromise({
+    try: () => fs.chown(file, uid, gid),
+    catch: (cause) =>
+      // In a container: it has no such user or group.
+      code(cause) === "EINVAL"
+        ? fail(listener, "PermissionDenied", "this user namespace has no such user or group", cause)
+        : listenerError(listener, cause)
+  })
+}
+
 const privateName = (file: string): string => path.join(path.dirname(file), `.lc${randomBytes(4).toString("hex")}`)
 
 /**
@@ -146,14 +178,12 @@ const unlinkIfSame = (file: string, mine: Identity): void => {
 /** Each step is quick, and half of it would leave a file behind: the caller must not be interruptible. */
 export const bindUnix = (server: net.Server, listener: Unix): Effect.Effect<Bound, GrpcListenerError> =>
   Effect.gen(function*() {
+    yield* checkPermissions(listener)
     yield* check(listener)
     const bindName = privateName(listener.path)
     yield* listen(server, { path: bindName }, (cause) => listenerError(listener, cause))
     const mine = yield* attempt(listener, () => fs.lstat(bindName))
-    const { gid, uid } = listener
-    if (uid !== undefined || gid !== undefined) {
-      yield* attempt(listener, () => fs.chown(bindName, uid ?? -1, gid ?? -1))
-    }
+    yield* chown(listener, bindName)
     if (listener.mode !== undefined) {
       const mode = listener.mode
       yield* attempt(listener, () => fs.chmod(bindName, mode))

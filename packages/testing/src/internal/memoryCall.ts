@@ -21,13 +21,19 @@ export interface Options {
 
 const frameHeaderBytes = 5
 const maxTimerMillis = 2 ** 31 - 1
+/** What grpc-js keeps of the requests of an RPC for another attempt. */
+const maxReplayBytes = 1024 * 1024
 
 export class MemoryCall implements Call {
   private readonly options: Options
   private listener: Listener | undefined
+  private metadata = new grpc.Metadata()
   private stream: http2.ClientHttp2Stream | undefined
-  /** What is done once there is a stream. */
-  private waiting: Array<(stream: http2.ClientHttp2Stream) => void> = []
+  /** What is done once there is a stream, and on the stream of a second attempt again. */
+  private acts: Array<(stream: http2.ClientHttp2Stream) => void> = []
+  private replayBytes = 0
+  /** Until the server has answered, a second attempt has been made, or too much has been sent. */
+  private mayRetry = true
   private received: Buffer = Buffer.alloc(0)
   /** What has come since and is not part of `received` yet; joined when a message is complete. */
   private chunks: Array<Buffer> = []
@@ -43,9 +49,21 @@ export class MemoryCall implements Call {
 
   start(metadata: grpc.Metadata, listener: Listener): void {
     this.listener = listener
+    this.metadata = metadata
+    const { deadline } = this.options
+    if (deadline !== Number.POSITIVE_INFINITY) {
+      this.timer = setTimeout(
+        () => this.cancelWithStatus(grpc.status.DEADLINE_EXCEEDED, "Deadline exceeded"),
+        Math.min(left(deadline), maxTimerMillis)
+      )
+    }
+    this.attempt()
+  }
+
+  private attempt(): void {
     const { authority, connect, deadline, path } = this.options
     const headers: http2.OutgoingHttpHeaders = {
-      ...metadata.toHttp2Headers(),
+      ...this.metadata.toHttp2Headers(),
       ":method": "POST",
       ":scheme": "http",
       ":path": path,
@@ -54,14 +72,10 @@ export class MemoryCall implements Call {
       "te": "trailers"
     }
     if (deadline !== Number.POSITIVE_INFINITY) {
-      const left = Math.max(0, Math.ceil(deadline - Date.now()))
-      headers["grpc-timeout"] = left < 1e8 ? `${left}m` : `${Math.min(99_999_999, Math.ceil(left / 1_000))}S`
-      this.timer = setTimeout(
-        () => this.cancelWithStatus(grpc.status.DEADLINE_EXCEEDED, "Deadline exceeded"),
-        Math.min(left, maxTimerMillis)
-      )
+      const millis = left(deadline)
+      headers["grpc-timeout"] = millis < 1e8 ? `${millis}m` : `${Math.min(99_999_999, Math.ceil(millis / 1_000))}S`
     }
-    connect(metadata.getOptions().waitForReady === true, (session) => {
+    connect(this.metadata.getOptions().waitForReady === true, (session) => {
       if (this.isOver) return
       // In a later turn: grpc-js's surface does not expect a status before `start` has returned.
       if (typeof session === "string") return void setImmediate(() => this.over(grpc.status.UNAVAILABLE, session))
@@ -72,6 +86,7 @@ export class MemoryCall implements Call {
   private open(stream: http2.ClientHttp2Stream): void {
     this.stream = stream
     stream.on("response", (headers, flags) => {
+      this.commit()
       const isLast = (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0
       if (isLast) this.trailers(headers)
       else this.listener?.onReceiveMetadata(grpc.Metadata.fromHttp2Headers(headers))
@@ -85,14 +100,25 @@ export class MemoryCall implements Call {
     stream.on("end", () => this.deliver())
     stream.on("error", () => {})
     stream.on("close", () => {
+      // No handler has seen it: the GOAWAY of a drain came first. As every gRPC client does, once (gRFC A6).
+      if (this.mayRetry && !this.isOver && stream.rstCode === http2.constants.NGHTTP2_REFUSED_STREAM) {
+        this.mayRetry = false
+        this.stream = undefined
+        return this.attempt()
+      }
       // Without a status of its own.
       this.status ??= aborted(stream.rstCode, stream.session?.destroyed ?? true)
       this.deliver()
     })
     stream.pause()
-    for (const act of this.waiting) act(stream)
-    this.waiting = []
+    for (const act of this.acts) act(stream)
+    if (!this.mayRetry) this.acts = []
     this.deliver()
+  }
+
+  private commit(): void {
+    this.mayRetry = false
+    if (this.stream !== undefined) this.acts = []
   }
 
   private trailers(headers: http2.IncomingHttpHeaders): void {
@@ -149,13 +175,13 @@ export class MemoryCall implements Call {
     if (this.isOver) return
     this.isOver = true
     clearTimeout(this.timer)
-    this.waiting = []
+    this.acts = []
     this.listener?.onReceiveStatus({ code, details, metadata })
   }
 
   private act(act: (stream: http2.ClientHttp2Stream) => void): void {
     if (this.stream !== undefined) act(this.stream)
-    else if (!this.isOver) this.waiting.push(act)
+    if (!this.isOver && (this.stream === undefined || this.mayRetry)) this.acts.push(act)
   }
 
   cancelWithStatus(code: grpc.status, details: string): void {
@@ -166,9 +192,16 @@ export class MemoryCall implements Call {
   sendMessageWithContext(context: { readonly callback?: () => void }, message: Buffer): void {
     const header = Buffer.alloc(frameHeaderBytes)
     header.writeUInt32BE(message.length, 1)
+    this.replayBytes += message.length
+    if (this.replayBytes > maxReplayBytes) this.commit()
+    let isWritten = false
+    const written = () => {
+      if (!isWritten) context.callback?.()
+      isWritten = true
+    }
     this.act((stream) => {
       // One that the server has answered and closed takes no more.
-      if (stream.writable) stream.write(Buffer.concat([header, message]), () => context.callback?.())
+      if (stream.writable) stream.write(Buffer.concat([header, message]), written)
     })
   }
 
@@ -203,6 +236,9 @@ const aborted = (code: number, isSessionGone: boolean): grpc.StatusObject => {
   if (code === http2.constants.NGHTTP2_CANCEL) return make(grpc.status.CANCELLED, "Call cancelled")
   return make(grpc.status.INTERNAL, `Received RST_STREAM with code ${code}`)
 }
+
+/** In whole milliseconds from now. */
+const left = (deadline: number): number => Math.max(0, Math.ceil(deadline - Date.now()))
 
 const decode = (message: string): string => {
   try {
