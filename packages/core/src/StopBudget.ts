@@ -75,8 +75,7 @@ export const make = (total: Duration.Input): Effect.Effect<StopBudget> =>
     let held = false
 
     const now = () => monotonicMillis(clock)
-    const until = () =>
-      begunAt === undefined && held ? Number.POSITIVE_INFINITY : (begunAt ?? now()) + Duration.toMillis(duration)
+    const until = () => held ? Number.POSITIVE_INFINITY : (begunAt ?? now()) + Duration.toMillis(duration)
     const begin = () => {
       held = false
       begunAt ??= now()
