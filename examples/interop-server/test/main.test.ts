@@ -93,6 +93,8 @@ describe("the server as a program", { timeout: 60_000 }, () => {
         ),
         Stream.runDrain,
         Effect.andThen(RawClient.emptyCall(client)),
+        // Within half a second it would be the same signal.
+        Effect.andThen(Effect.sleep("600 millis")),
         Effect.andThen(server.terminate())
       )
       assert.deepStrictEqual(statuses, ["0801", "0802"])

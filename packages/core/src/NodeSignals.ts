@@ -4,11 +4,13 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { constants } from "node:os"
 import { logged } from "./internal/logged.ts"
+import { monotonicMillis } from "./internal/monotonic.ts"
 import { Lifecycle } from "./Lifecycle.ts"
 
 /**
@@ -31,7 +33,8 @@ export interface Options {
  *
  * It counts the signals of all kinds together: the first starts the stop of the `Lifecycle` in the context, the second
  * escalates it (all drains go to force, finalizers still run), the third exits at once with 128 + the number of the signal.
- * `NodeRuntime.runMain` goes on to work as always: its own listener interrupts the program at the first signal.
+ * What comes within half a second of a signal that counted is that signal again: a process group or a service's cgroup is
+ * signalled as a whole, and npm passes its own signal on besides. `NodeRuntime.runMain` goes on to work as always: its own listener interrupts the program at the first signal.
  *
  * @category constructors
  * @since 0.1.0
@@ -41,9 +44,14 @@ export const listen = (options: Options = {}): Effect.Effect<void, never, Scope.
     const lifecycle = yield* Lifecycle
     const run = Effect.runForkWith(yield* Effect.context<never>())
     const exit = options.exit ?? ((code) => process.exit(code))
+    const clock = yield* Clock.Clock
     let received = 0
+    let receivedAt = Number.NEGATIVE_INFINITY
 
     const onSignal = (signal: NodeJS.Signals): void => {
+      const now = monotonicMillis(clock)
+      if (now - receivedAt < sameSignalMillis) return
+      receivedAt = now
       received++
       if (received === 1) run(Effect.andThen(logged(Effect.logInfo(`${signal}: stopping`)), lifecycle.stop))
       else if (received === 2) {
@@ -61,6 +69,9 @@ export const listen = (options: Options = {}): Effect.Effect<void, never, Scope.
         })
     )
   })
+
+/** Longer than a busy machine takes to pass a signal on, shorter than someone takes to read what the first one did. */
+const sameSignalMillis = 500
 
 const defaultSignals: ReadonlyArray<NodeJS.Signals> = ["SIGTERM", "SIGINT"]
 

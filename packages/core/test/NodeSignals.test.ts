@@ -15,6 +15,9 @@ const signals = ["SIGUSR2", "SIGHUP"] as const
 
 const emit = (signal: NodeJS.Signals) => Effect.sync(() => void process.emit(signal, signal))
 
+/** One that counts, after another. */
+const emitNext = (signal: NodeJS.Signals) => Effect.andThen(TestClock.adjust("500 millis"), emit(signal))
+
 const listening = Effect.fnUntraced(function*(options?: NodeSignals.Options) {
   const done: Array<string> = []
   const lifecycle: Lifecycle.Lifecycle = {
@@ -35,10 +38,26 @@ it.effect("the first signal asks for the stop, the second escalates, the third e
     const { done, scope } = yield* listening()
     yield* emit("SIGHUP")
     assert.deepStrictEqual(done, ["stop"])
-    yield* emit("SIGUSR2")
+    yield* emitNext("SIGUSR2")
     assert.deepStrictEqual(done, ["stop", "escalate"])
-    yield* emit("SIGHUP")
+    yield* emitNext("SIGHUP")
     assert.deepStrictEqual(done, ["stop", "escalate", `exit ${128 + constants.signals.SIGHUP}`])
+    yield* Scope.close(scope, Exit.void)
+  }).pipe(Program.quietly))
+
+it.effect("what comes within half a second of a signal that counted is that signal again, as npm and a process group send it", () =>
+  Effect.gen(function*() {
+    const { done, scope } = yield* listening()
+    yield* emit("SIGHUP")
+    yield* emit("SIGHUP")
+    yield* TestClock.adjust("499 millis")
+    yield* emit("SIGHUP")
+    assert.deepStrictEqual(done, ["stop"])
+    // From the one that counted: someone who goes on pressing a key gets on.
+    yield* TestClock.adjust("1 millis")
+    yield* emit("SIGUSR2")
+    yield* emit("SIGHUP")
+    assert.deepStrictEqual(done, ["stop", "escalate"])
     yield* Scope.close(scope, Exit.void)
   }).pipe(Program.quietly))
 
@@ -77,7 +96,7 @@ it.effect("it listens until what it is provided to has stopped", () =>
     })
     const { end, report } = yield* launch(Layer.provide(api, NodeSignals.layer({ signals: ["SIGUSR2"] })))
     yield* emit("SIGUSR2")
-    yield* emit("SIGUSR2")
+    yield* emitNext("SIGUSR2")
     yield* end
     assert.deepStrictEqual(report().resources.map(({ forcedBy }) => forcedBy), ["escalation"])
     assert.deepStrictEqual(seen, [1])
@@ -89,7 +108,7 @@ it.effect("the third signal ends the process by default", () =>
     const exit = vi.spyOn(process, "exit").mockImplementation(() => undefined as never)
     yield* Effect.addFinalizer(() => Effect.sync(() => exit.mockRestore()))
     yield* NodeSignals.listen({ signals: ["SIGUSR2"] })
-    for (let i = 0; i < 3; i++) yield* emit("SIGUSR2")
+    for (let i = 0; i < 3; i++) yield* emitNext("SIGUSR2")
     assert.deepStrictEqual(exit.mock.calls, [[128 + constants.signals.SIGUSR2]])
   }).pipe(Program.quietly))
 
@@ -102,8 +121,8 @@ it.effect("the first signal is logged, and the second as a warning", () =>
     yield* Effect.gen(function*() {
       yield* NodeSignals.listen({ signals, exit: () => {} })
       yield* emit("SIGHUP")
-      yield* emit("SIGUSR2")
-      yield* emit("SIGUSR2")
+      yield* emitNext("SIGUSR2")
+      yield* emitNext("SIGUSR2")
     }).pipe(Effect.provide(Logger.layer([logger])))
     yield* TestClock.adjust(0)
     assert.deepStrictEqual(logs, ["Info: SIGHUP: stopping", "Warn: SIGUSR2 again: forcing the stop"])
@@ -117,7 +136,7 @@ it.effect("a logger that throws takes neither the stop nor the escalation", () =
     const { done, scope } = yield* listening().pipe(Effect.provide(Logger.layer([logger])))
     yield* emit("SIGHUP")
     assert.deepStrictEqual(done, ["stop"])
-    yield* emit("SIGHUP")
+    yield* emitNext("SIGHUP")
     assert.deepStrictEqual(done, ["stop", "escalate"])
     yield* Scope.close(scope, Exit.void)
   }))

@@ -31,6 +31,8 @@ export interface Running {
   readonly open: (gate: string) => Effect.Effect<void>
   /** Asks for the stop, and begins to measure it. */
   readonly stop: (how?: NodeJS.Signals | "command") => Effect.Effect<void>
+  /** Sends a second signal, late enough not to be the first once more, sent to a whole process group. */
+  readonly stopAgain: (how?: NodeJS.Signals) => Effect.Effect<void>
   /** Waits until a server accepts no connection any more. */
   readonly refusing: (name?: string) => Effect.Effect<void, Failed>
   /** Waits for the end of the process, longer than its stop may take; fails if it stays. */
@@ -129,6 +131,7 @@ export const launch = (subject: Subject, options: Options = {}): Effect.Effect<R
             ? program.say(JSON.stringify({ _tag: "StopAll" } satisfies Command))
             : program.signal(how)
         }),
+      stopAgain: (how = "SIGTERM") => Effect.delay(program.signal(how), "600 millis"),
       refusing: (name) =>
         until(Effect.map(accepts(at(name)), (does) => !does), "it accepts connections after its stop"),
       ended: Effect.gen(function*() {

@@ -156,9 +156,8 @@ export const force: Group = {
           const rpcs = yield* Effect.forEach(Array.from({ length: 20 }, (_, i) => `${i}`), (id) =>
             Effect.forkChild(client.unary({ id, behaviour: "never" })))
           yield* running.handler("19", "started")
-          // two of one kind may come as one
           yield* running.stop("SIGTERM")
-          yield* running.stop("SIGINT")
+          yield* running.stopAgain("SIGINT")
           for (const rpc of rpcs) {
             yield* Client.expectUnavailable("a client", yield* Fiber.join(rpc))
           }

@@ -132,7 +132,7 @@ export const processes: Group = {
           yield* running.handler("a", "started")
           yield* running.stop()
           yield* running.refusing()
-          yield* running.stop()
+          yield* running.stopAgain()
           const { openAtRelease, signal } = yield* expectEarly(running)
           yield* expect(signal === null, `${signal} killed the process, and nothing was released`)
           yield* expect(openAtRelease === 0, "the database was not released")
