@@ -236,7 +236,9 @@ export const baggage: Effect.Effect<string | undefined, never, GrpcCall> = Effec
 export const tracing: GrpcMiddleware = fromObserver((base) => {
   const spans = ServerSpan.make(base)
   if (spans === undefined) return (_, context) => ({ context, end: () => {} })
-  const log = Effect.runForkWith(base)
+  const run = Effect.runForkWith(base)
+  const log = (call: GrpcCall["Service"], how: string, error: unknown): void =>
+    void run(Effect.logError(`the span of ${call.path} could not be ${how}`, Cause.die(error)))
   const begin = ({ metadata, path, peer }: GrpcCall["Service"]): Tracer.Span => {
     const slash = path.lastIndexOf("/")
     const span = spans.begin(path.slice(1), parseTraceparent(GrpcMetadata.get(metadata, "traceparent")))
@@ -255,14 +257,19 @@ export const tracing: GrpcMiddleware = fromObserver((base) => {
     try {
       span = begin(call)
     } catch (error) {
-      log(Effect.logError(`the span of ${call.path} could not be made`, Cause.die(error)))
+      log(call, "made", error)
       return { context, end: () => {} }
     }
     return {
       context: Context.add(context, Tracer.ParentSpan, span),
+      // Beneath another middleware it runs in the Effect of the RPC, which what it throws would fail.
       end(exit) {
-        span.attribute("rpc.grpc.status_code", codes[codeOf(exit, call)])
-        span.end(spans.now(), exit)
+        try {
+          span.attribute("rpc.grpc.status_code", codes[codeOf(exit, call)])
+          span.end(spans.now(), exit)
+        } catch (error) {
+          log(call, "ended", error)
+        }
       }
     }
   }

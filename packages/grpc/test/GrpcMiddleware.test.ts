@@ -426,30 +426,40 @@ describe("the middleware that comes with the package", () => {
       assert.strictEqual(parent, "lastcall.test.v1.EchoService/Say")
     }))
 
-  it.live("a tracer that throws when a span ends is logged, and its RPC is answered", () =>
-    Effect.gen(function*() {
-      const tracer = Tracer.make({
-        span(options) {
-          const span = new Tracer.NativeSpan(options)
-          if (options.kind === "server") {
-            span.end = () => {
-              throw new Error("the exporter is broken")
+  const nothing = GrpcMiddleware.make((rpc) => rpc)
+  for (
+    const [where, middleware] of [
+      ["outermost", [GrpcMiddleware.tracing]],
+      ["beneath another middleware", [nothing, GrpcMiddleware.tracing]]
+    ] as const
+  ) {
+    it.live(`a tracer that throws when a span ends is logged, and its RPC is answered: ${where}`, () =>
+      Effect.gen(function*() {
+        const tracer = Tracer.make({
+          span(options) {
+            const span = new Tracer.NativeSpan(options)
+            if (options.kind === "server") {
+              span.end = () => {
+                throw new Error("the exporter is broken")
+              }
             }
+            return span
           }
-          return span
-        }
-      })
-      const lines: Array<string> = []
-      const logger = Logger.make(({ message }) => {
-        lines.push(String(message))
-      })
-      const { say } = yield* serve(EchoServer.layer(), [GrpcMiddleware.tracing]).pipe(
-        Effect.provideService(Tracer.Tracer, tracer),
-        Effect.provide(Logger.layer([logger]))
-      )
-      assert.strictEqual(yield* say("hello"), "hello")
-      assert.isTrue(lines.some((line) => line.includes("the handler of /lastcall.test.v1.EchoService/Say died")))
-    }))
+        })
+        const lines: Array<string> = []
+        const logger = Logger.make(({ message }) => {
+          lines.push(String(message))
+        })
+        const { say } = yield* serve(EchoServer.layer(), middleware).pipe(
+          Effect.provideService(Tracer.Tracer, tracer),
+          Effect.provide(Logger.layer([logger]))
+        )
+        assert.strictEqual(yield* say("hello"), "hello")
+        assert.isTrue(
+          lines.some((line) => line.includes("the span of /lastcall.test.v1.EchoService/Say could not be ended"))
+        )
+      }))
+  }
 
   for (const broken of ["span", "attribute"] as const) {
     it.live(`a tracer that throws when a span begins is logged, and its RPC is served without one: ${broken}`, () =>
