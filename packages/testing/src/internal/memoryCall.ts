@@ -192,7 +192,7 @@ export class MemoryCall implements Call {
   sendMessageWithContext(context: { readonly callback?: () => void }, message: Buffer): void {
     const header = Buffer.alloc(frameHeaderBytes)
     header.writeUInt32BE(message.length, 1)
-    this.replayBytes += message.length
+    this.replayBytes += frameHeaderBytes + message.length
     if (this.replayBytes > maxReplayBytes) this.commit()
     let isWritten = false
     const written = () => {
