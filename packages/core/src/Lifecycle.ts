@@ -92,6 +92,8 @@ export interface Options {
  */
 export interface Lifecycle {
   readonly phase: () => Phase
+  /** From the announcement until everything is to have stopped and been released. Infinite outside of {@link launch}. */
+  readonly budget: Duration.Duration
   /** The phase now, and each that it comes to. */
   readonly changes: Stream.Stream<Phase>
   /** Waits until the process drains: a consumer, a cron loop, a long stream can end itself then. */
@@ -124,6 +126,7 @@ export interface Lifecycle {
 export const Lifecycle: Context.Reference<Lifecycle> = Context.Reference<Lifecycle>("@lastcall/core/Lifecycle", {
   defaultValue: () => ({
     phase: () => "Ready",
+    budget: Duration.infinity,
     changes: Stream.concat(Stream.make<[Phase]>("Ready"), Stream.never),
     awaitDraining: Effect.never,
     stop: Effect.void,
@@ -153,7 +156,7 @@ export const awaitDraining: Effect.Effect<void> = Effect.flatMap(Lifecycle, (lif
  * fails while it is built stops what had been built, in order, without a drain delay: the process was never ready. Asked to
  * stop while layers are being built, it announces to those that are, and then ends the building; if that fails, so does
  * `launch`. Building that cannot be interrupted is waited for like a drain: for the grace period, until the rest of the budget
- * is what those that are built need to be forced, or until an escalation, and for a second at least. Then what is built stops,
+ * is what those that are built need to be forced (half of it at most), or until an escalation, and for a second at least. Then what is built stops,
  * in order, and the building is waited for again: until the budget is over, or for a second after an escalation. If it is left
  * behind, the stop counts as forced. Where a part of the building did end, and all its resources have stopped, they may still
  * be releasing what they used: what is below them is released when the rest of the budget is the reserve, or a grace period
@@ -460,6 +463,7 @@ const make = Effect.fnUntraced(function*(options: LaunchOptions = {}): Effect.fn
 
   const lifecycle: Lifecycle = {
     phase: current,
+    budget: Duration.millis(budgetMillis),
     changes: SubscriptionRef.changes(phase),
     awaitDraining: draining.await,
     stop: Effect.asVoid(Deferred.succeed(asked, undefined)),

@@ -22,7 +22,8 @@ import * as StopPolicy from "./StopPolicy.ts"
 export interface Options {
   /**
    * How long after the announcement the process has to be gone. At most 2^31 - 1 milliseconds, some 24 days, the longest
-   * timer of Node; more is as much. Default: 28 seconds, between the budget's default of 25 and Kubernetes' 30.
+   * timer of Node; more is as much. Default: 3 seconds more than the budget of the `Lifecycle`. With the budget's default
+   * that is 28 seconds, before Kubernetes' 30. A budget without an end has no default: nothing is watched.
    */
   readonly after?: Duration.Input | undefined
 }
@@ -55,7 +56,10 @@ export const exitCode = 137
 export const make = (options: Options = {}): Effect.Effect<void, never, Scope.Scope> =>
   Effect.gen(function*() {
     const lifecycle = yield* Lifecycle
-    const afterMillis = StopPolicy.millis("after", options.after ?? "28 seconds", "finite")
+    const afterMillis = options.after === undefined
+      ? Duration.toMillis(lifecycle.budget) + beyondBudgetMillis
+      : StopPolicy.millis("after", options.after, "finite")
+    if (afterMillis === Number.POSITIVE_INFINITY) return
     const worker = new Worker(program, { eval: true, workerData: Math.min(afterMillis, maxTimerMillis) })
     worker.unref()
 
@@ -89,6 +93,9 @@ export const make = (options: Options = {}): Effect.Effect<void, never, Scope.Sc
  * @since 0.1.0
  */
 export const layer = (options?: Options): Layer.Layer<never> => Layer.effectDiscard(make(options))
+
+/** For what has no budget: `onReport`, and finalizers that are late. */
+const beyondBudgetMillis = 3_000
 
 const maxTimerMillis = 2 ** 31 - 1
 

@@ -1,6 +1,7 @@
 import { assert, it } from "@effect/vitest"
 import * as GracefulStop from "@lastcall/core/GracefulStop"
 import * as Lifecycle from "@lastcall/core/Lifecycle"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
@@ -53,6 +54,18 @@ it.effect("a server above twelve clients, all with the defaults, has half of the
     yield* interrupt
     assert.strictEqual(report().outcome, "graceful")
     assert.strictEqual(report().durations.total, 9_000)
+  }))
+
+it.effect("the budget can be read: 25 seconds by default", () =>
+  Effect.gen(function*() {
+    const { launch, resource } = yield* Program.make
+    const budgets: Array<number> = []
+    for (const options of [{}, { budget: "1 minute" }, { budget: "Infinity" }] as const) {
+      const { interrupt, lifecycle } = yield* launch(resource("api"), options)
+      budgets.push(Duration.toMillis(lifecycle.budget))
+      yield* interrupt
+    }
+    assert.deepStrictEqual(budgets, [25_000, 60_000, Number.POSITIVE_INFINITY])
   }))
 
 it.effect("a budget of nothing forces everything at once, and skips no step", () =>

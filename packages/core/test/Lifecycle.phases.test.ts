@@ -1,6 +1,7 @@
 import { assert, it } from "@effect/vitest"
 import * as Lifecycle from "@lastcall/core/Lifecycle"
 import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -87,6 +88,7 @@ it.effect("outside of launch a lifecycle is ready for ever, and asking it for an
     yield* lifecycle.failCause(Cause.die("no"))
     yield* Effect.scoped(lifecycle.onEvent(() => Effect.die("there is none")))
     assert.strictEqual(lifecycle.phase(), "Ready")
+    assert.strictEqual(Duration.toMillis(lifecycle.budget), Number.POSITIVE_INFINITY)
     assert.deepStrictEqual(lifecycle.members(), [])
     assert.deepStrictEqual(yield* Stream.runCollect(Stream.take(lifecycle.changes, 1)), ["Ready"])
     const waits = yield* Effect.forkChild(Lifecycle.awaitDraining, { startImmediately: true })

@@ -2,6 +2,9 @@ import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { ready, start } from "./programs/start.ts"
 
+/** Longer than what counts as the same signal. */
+const later = Effect.sleep("600 millis")
+
 const hurried = { budget: 60_000, grace: 60_000 }
 
 it.live.each<NodeJS.Signals>(["SIGTERM", "SIGINT"])(
@@ -39,6 +42,7 @@ it.live.each<[NodeJS.Signals, NodeJS.Signals]>([["SIGTERM", "SIGTERM"], ["SIGINT
       const program = yield* ready({ resources: { api: "hangs", admin: "hangs" }, options: hurried })
       yield* program.kill(first)
       yield* program.line(/^api drains/)
+      yield* later
       yield* program.kill(second)
       const { code, stdout } = yield* program.exit
       assert.strictEqual(code, 124)
@@ -50,6 +54,17 @@ it.live.each<[NodeJS.Signals, NodeJS.Signals]>([["SIGTERM", "SIGTERM"], ["SIGINT
     })
 )
 
+it.live("60: a signal that comes twice at once, as with npm, is one", () =>
+  Effect.gen(function*() {
+    const program = yield* ready({ resources: { api: "hangs" }, options: { grace: 100 } })
+    yield* program.kill("SIGTERM")
+    yield* program.line(/^api drains/)
+    yield* program.kill("SIGTERM")
+    const { stdout } = yield* program.exit
+    assert.isTrue(stdout.some((line) => line.includes("drain cut short (grace)")))
+    assert.isFalse(stdout.some((line) => line.includes("forcing the stop")))
+  }))
+
 it.live("60: the second signal ends the drain delay and the gaps", () =>
   Effect.gen(function*() {
     const program = yield* ready({
@@ -59,6 +74,7 @@ it.live("60: the second signal ends the drain delay and the gaps", () =>
     })
     yield* program.kill("SIGTERM")
     yield* program.line(/api: the end is announced/)
+    yield* later
     yield* program.kill("SIGTERM")
     const { stdout } = yield* program.exit
     assert.include(stdout, "admin released")
@@ -71,8 +87,10 @@ it.live.each<[NodeJS.Signals, number]>([["SIGTERM", 143], ["SIGINT", 130]])(
       const program = yield* ready({ resources: { api: "is deaf" }, options: { ...hurried, forceTimeout: 50_000 } })
       yield* program.kill("SIGTERM")
       yield* program.line(/^api drains/)
+      yield* later
       yield* program.kill("SIGTERM")
       yield* program.line(/^api is interrupted/)
+      yield* later
       yield* program.kill(third)
       const { code, stdout } = yield* program.exit
       assert.strictEqual(code, expected)
@@ -86,6 +104,7 @@ it.live("60: signals while the process starts count too", () =>
     yield* program.line(/^api is being built/)
     yield* program.kill("SIGTERM")
     yield* program.line(/^admin drains/)
+    yield* later
     yield* program.kill("SIGTERM")
     const { code, stdout } = yield* program.exit
     assert.strictEqual(code, 124)
@@ -98,6 +117,7 @@ it.live("SIGHUP can count as a signal", () =>
     const program = yield* ready({ resources: { api: "hangs" }, options: hurried, signals: ["SIGTERM", "SIGHUP"] })
     yield* program.kill("SIGHUP")
     yield* program.line(/^api drains/)
+    yield* later
     yield* program.kill("SIGHUP")
     const { code, stdout } = yield* program.exit
     assert.strictEqual(code, 124)

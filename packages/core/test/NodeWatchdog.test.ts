@@ -1,7 +1,11 @@
 import { assert, it } from "@effect/vitest"
+import * as Lifecycle from "@lastcall/core/Lifecycle"
+import * as NodeWatchdog from "@lastcall/core/NodeWatchdog"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { spawn } from "node:child_process"
 import { join } from "node:path"
+import { setImmediate } from "node:timers/promises"
 
 interface Ended {
   readonly signal: NodeJS.Signals | null
@@ -45,6 +49,30 @@ it.live("a process that a handle keeps alive after its stop is killed", () =>
     const { signal, stderr } = yield* terminate("handle")
     assert.strictEqual(signal, "SIGKILL")
     assert.include(stderr, "still open: all resources had stopped")
+  }))
+
+it.live("without a time of its own it is three seconds after the budget", () =>
+  Effect.gen(function*() {
+    const { signal, stderr } = yield* terminate("handle", "of the budget", "40 millis")
+    assert.strictEqual(signal, "SIGKILL")
+    assert.include(stderr, "the stop did not end in 3040 ms")
+  }))
+
+it.live("where the budget has no end, it watches only with a time of its own", () =>
+  Effect.gen(function*() {
+    const workers: Array<unknown> = []
+    const onWorker = (worker: unknown) => void workers.push(worker)
+    yield* Effect.acquireRelease(
+      Effect.sync(() => process.on("worker", onWorker)),
+      () => Effect.sync(() => process.off("worker", onWorker))
+    )
+    assert.isFalse(Duration.isFinite((yield* Lifecycle.Lifecycle).budget))
+    yield* NodeWatchdog.make()
+    yield* Effect.promise(() => setImmediate())
+    assert.lengthOf(workers, 0)
+    yield* NodeWatchdog.make({ after: "1 day" })
+    yield* Effect.promise(() => setImmediate())
+    assert.lengthOf(workers, 1)
   }))
 
 it.live("a process without resources that is blocked in what is released after the watchdog is killed", () =>

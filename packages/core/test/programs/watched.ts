@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 
-const [, , hang, after = "1 second"] = process.argv
+const [, , hang, after = "1 second", budget] = process.argv
 
 const block = (): void => {
   for (;;);
@@ -75,10 +75,10 @@ const Resources = hang === "blocked below"
   : Api.pipe(Layer.provide(Database), Layer.provide(Blocker))
 
 const App = Layer.merge(Resources, Serving).pipe(
-  Layer.provide(NodeWatchdog.layer({ after: after as Duration.Input })),
+  Layer.provide(NodeWatchdog.layer(after === "of the budget" ? {} : { after: after as Duration.Input })),
   Layer.provide(NodeSignals.layer()),
   Layer.provide(Open)
 )
 
 // Without `runMain`, which would exit by itself after a signal whatever handles are left.
-Effect.runFork(Lifecycle.launch(App))
+Effect.runFork(Lifecycle.launch(App, { budget: budget as Duration.Input | undefined }))
