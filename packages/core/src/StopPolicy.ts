@@ -6,6 +6,7 @@
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
+import * as Formatter from "effect/Formatter"
 import * as Option from "effect/Option"
 
 /**
@@ -54,14 +55,16 @@ export class StopPolicyError extends Data.TaggedError("StopPolicyError")<{
   readonly reason: string
 }> {
   override get message(): string {
-    return `stop policy: ${this.option} is ${String(this.value)}: ${this.reason}`
+    return `stop policy: ${this.option} is ${Formatter.format(this.value)}: ${this.reason}`
   }
 }
 
+/** A `Duration` made of `NaN` is zero: of `{ seconds: Number("5s") }` too. */
+const hasNaN = (value: Duration.Input): boolean => [value, ...Object.values(Object(value))].some(Number.isNaN)
+
 /** @internal */
 export const millis = (option: string, value: Duration.Input, maximum: "finite" | "any"): number => {
-  // a `Duration` made of `NaN` is zero
-  const duration = Number.isNaN(value) ? undefined : Option.getOrUndefined(Duration.fromInput(value))
+  const duration = hasNaN(value) ? undefined : Option.getOrUndefined(Duration.fromInput(value))
   const result = duration === undefined ? Number.NaN : Duration.toMillis(duration)
   if (Number.isNaN(result)) throw new StopPolicyError({ option, value, reason: "not a duration" })
   if (result < 0) throw new StopPolicyError({ option, value, reason: "must not be negative" })

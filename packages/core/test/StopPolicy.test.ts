@@ -19,6 +19,8 @@ describe("StopPolicy.make", () => {
     ["a negative grace period", { grace: "-1 seconds" }, "grace"],
     ["a negative force timeout", { forceTimeout: -1 }, "forceTimeout"],
     ["a drain delay that is not a number", { drainDelay: Number.NaN }, "drainDelay"],
+    ["a drain delay of seconds that are not a number", { drainDelay: { seconds: Number.NaN } }, "drainDelay"],
+    ["a force timeout of nanoseconds that are not a number", { forceTimeout: [1, Number.NaN] }, "forceTimeout"],
     ["a grace period that is not a number", { grace: Number.NaN }, "grace"],
     ["a grace period that is not a duration", { grace: "soon" as "1 second" }, "grace"],
     ["an infinite drain delay", { drainDelay: "Infinity" }, "drainDelay"],
@@ -33,5 +35,16 @@ describe("StopPolicy.make", () => {
       return
     }
     assert.fail("it was accepted")
+  })
+
+  it("says what was given", () => {
+    assert.throws(
+      () => StopPolicy.make({ grace: { seconds: Number.NaN } }),
+      `stop policy: grace is {"seconds":NaN}: not a duration`
+    )
+    assert.throws(
+      () => StopPolicy.make({ grace: "soon" as "1 second" }),
+      `stop policy: grace is "soon": not a duration`
+    )
   })
 })

@@ -6,6 +6,7 @@
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Formatter from "effect/Formatter"
 import * as Stream from "effect/Stream"
 import { X509Certificate } from "node:crypto"
 import { readFile } from "node:fs/promises"
@@ -153,7 +154,7 @@ export const insecure: GrpcCredentials = { _tag: "Insecure" }
 
 const duration = (option: "handshakeTimeout" | "every", value: Duration.Input): Duration.Duration =>
   CheckedDuration.positive(value, (reason) => {
-    throw new GrpcCredentialsError({ detail: `${option} is ${String(value)}: ${reason}` })
+    throw new GrpcCredentialsError({ detail: `${option} is ${Formatter.format(value)}: ${reason}` })
   })
 
 const handshakeTimeout = (options: Options | undefined): Duration.Duration =>

@@ -5,6 +5,7 @@
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
+import * as Formatter from "effect/Formatter"
 import * as CheckedDuration from "./internal/checkedDuration.ts"
 
 /**
@@ -67,7 +68,7 @@ export class GrpcLimitsError extends Data.TaggedError("GrpcLimitsError")<{
   readonly reason: string
 }> {
   override get message(): string {
-    return `limit ${this.limit} is ${String(this.value)}: ${this.reason}`
+    return `limit ${this.limit} is ${Formatter.format(this.value)}: ${this.reason}`
   }
 }
 

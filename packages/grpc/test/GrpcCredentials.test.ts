@@ -6,6 +6,7 @@ import * as GrpcListener from "@lastcall/grpc/GrpcListener"
 import * as GrpcServer from "@lastcall/grpc/GrpcServer"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Formatter from "effect/Formatter"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as http2 from "node:http2"
@@ -124,6 +125,7 @@ describe("durations that make no sense", () => {
   for (
     const [duration, reason] of [
       [Number.NaN, "not a duration"],
+      [{ minutes: Number.NaN }, "not a duration"],
       ["1 minut" as never, "not a duration"],
       [0, "must be longer than 0"],
       [-5, "must be longer than 0"],
@@ -137,7 +139,13 @@ describe("durations that make no sense", () => {
           ["handshakeTimeout", () => GrpcCredentials.mtls(source, { handshakeTimeout: duration })],
           ["every", () => GrpcCredentials.files({ ...paths, every: duration })]
         ] as const
-      ) assert.throws(make, GrpcCredentials.GrpcCredentialsError, `${option} is ${duration}: ${reason}`)
+      ) {
+        assert.throws(
+          make,
+          GrpcCredentials.GrpcCredentialsError,
+          `${option} is ${Formatter.format(duration)}: ${reason}`
+        )
+      }
     })
   }
 

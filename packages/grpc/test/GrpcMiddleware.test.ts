@@ -12,6 +12,7 @@ import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Formatter from "effect/Formatter"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
@@ -201,7 +202,7 @@ describe("the middleware that comes with the package", () => {
       assert.throws(
         () => GrpcMiddleware.timeout(duration),
         GrpcLimits.GrpcLimitsError,
-        `limit timeout is ${duration}: `
+        `limit timeout is ${Formatter.format(duration)}: `
       )
     })
   }

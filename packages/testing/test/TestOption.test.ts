@@ -22,6 +22,7 @@ import * as RawServers from "./RawServers.ts"
 /** No duration at all, and what no duration may be. */
 const noDuration: ReadonlyArray<Duration.Input> = [
   Number.NaN,
+  { seconds: Number.NaN },
   -1,
   "-1 millis",
   Duration.millis(-0.5),

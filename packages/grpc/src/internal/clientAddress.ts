@@ -8,7 +8,7 @@ import * as Check from "./clientOption.ts"
 type Problem = string | undefined
 
 const refuse = (value: string | number, problem: Problem): void => {
-  if (problem !== undefined) Check.fail("address", JSON.stringify(value), problem)
+  if (problem !== undefined) Check.fail("address", value, problem)
 }
 
 const isPort = (port: number): boolean => Number.isInteger(port) && port >= 1 && port <= 65_535

@@ -2,6 +2,7 @@
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
+import * as Formatter from "effect/Formatter"
 import * as Option from "effect/Option"
 import { GrpcCall } from "../GrpcCall.ts"
 import * as CheckedDuration from "./checkedDuration.ts"
@@ -12,7 +13,7 @@ export class GrpcClientOptionError extends Data.TaggedError("GrpcClientOptionErr
   readonly reason: string
 }> {
   override get message(): string {
-    return `client option ${this.option} is ${String(this.value)}: ${this.reason}`
+    return `client option ${this.option} is ${Formatter.format(this.value)}: ${this.reason}`
   }
 }
 

@@ -1,6 +1,7 @@
 /** The options of a channel, checked one by one. */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
+import * as Formatter from "effect/Formatter"
 import * as CheckedDuration from "./checkedDuration.ts"
 
 export class GrpcChannelOptionError extends Data.TaggedError("GrpcChannelOptionError")<{
@@ -9,7 +10,7 @@ export class GrpcChannelOptionError extends Data.TaggedError("GrpcChannelOptionE
   readonly reason: string
 }> {
   override get message(): string {
-    return `channel option ${this.option} is ${String(this.value)}: ${this.reason}`
+    return `channel option ${this.option} is ${Formatter.format(this.value)}: ${this.reason}`
   }
 }
 
@@ -54,4 +55,4 @@ export const integer = (option: string, value: number, from: number, to = Number
 export const headerText = (option: string, value: string): string =>
   /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(value)
     ? value
-    : fail(option, JSON.stringify(value), "must be printable ASCII")
+    : fail(option, value, "must be printable ASCII")

@@ -75,7 +75,7 @@ const nameOf = /^(?:\/([^/\s]+)\/([^/\s]+)|([^/\s]+))$/
 const methodName = (name: string) => {
   const match = nameOf.exec(name)
   if (match === null) {
-    return Check.fail("methods", JSON.stringify(name), "a name is a path such as /pkg.Service/Method, or a service")
+    return Check.fail("methods", name, "a name is a path such as /pkg.Service/Method, or a service")
   }
   const [, service, method, whole] = match
   return method === undefined ? { service: whole } : { service, method }

@@ -29,14 +29,16 @@ const ranges = {
   positive: "must be a finite duration longer than 0"
 }
 
+/** A `Duration` made of `NaN` is zero. */
+const hasNaN = (value: Duration.Input): boolean => [value, ...Object.values(Object(value))].some(Number.isNaN)
+
 export const duration = (
   where: string,
   option: string,
   value: Duration.Input,
   range: keyof typeof ranges
 ): Duration.Duration => {
-  // a `Duration` made of `NaN` is zero
-  const result = Number.isNaN(value) ? undefined : Option.getOrUndefined(Duration.fromInput(value))
+  const result = hasNaN(value) ? undefined : Option.getOrUndefined(Duration.fromInput(value))
   const millis = result === undefined ? Number.NaN : Duration.toMillis(result)
   const isAllowed = millis >= 0 &&
     (range === "any" || millis < Number.POSITIVE_INFINITY) &&
