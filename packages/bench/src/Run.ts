@@ -31,8 +31,8 @@ export interface Run {
 
 export const full = {
   // The heap of a process keeps its state: more processes say more than more rounds of one.
-  generations: 5,
-  rounds: 3,
+  generations: 8,
+  rounds: 2,
   // Some three young collections. With one or none of them the ratio of a pair was theirs, from a fifth to the threefold.
   windowMillis: 400,
   runInMillis: 120,
