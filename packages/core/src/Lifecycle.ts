@@ -156,11 +156,11 @@ export const awaitDraining: Effect.Effect<void> = Effect.flatMap(Lifecycle, (lif
  * fails while it is built stops what had been built, in order, without a drain delay: the process was never ready. Asked to
  * stop while layers are being built, it announces to those that are, and then ends the building; if that fails, so does
  * `launch`. Building that cannot be interrupted is waited for like a drain: for the grace period, until the rest of the budget
- * is what those that are built need to be forced (half of it at most), or until an escalation, and for a second at least. Then what is built stops,
- * in order, and the building is waited for again: until the budget is over, or for a second after an escalation. If it is left
- * behind, the stop counts as forced. Where a part of the building did end, and all its resources have stopped, they may still
- * be releasing what they used: what is below them is released when the rest of the budget is the reserve, or a grace period
- * after an escalation, 10 seconds at most.
+ * is what those that are built need to be forced (half of it at most), or until an escalation, and for a second at least.
+ * Then what is built stops, in order, and the building is waited for again: until the budget is over, or for a second after
+ * an escalation. If it is left behind, the stop counts as forced. Where a part of the building did end, and all its
+ * resources have stopped, they may still be releasing what they used: what is below them is released when the rest of the
+ * budget is the reserve, or a grace period after an escalation, 10 seconds at most.
  *
  * What stops on its own while the process is ready, a resource in a scope of its own, is no part of the stop of the process:
  * it has its own policy, takes nothing from the budget, and is not in the report.

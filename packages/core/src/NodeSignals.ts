@@ -34,7 +34,8 @@ export interface Options {
  * It counts the signals of all kinds together: the first starts the stop of the `Lifecycle` in the context, the second
  * escalates it (all drains go to force, finalizers still run), the third exits at once with 128 + the number of the signal.
  * What comes within half a second of a signal that counted is that signal again: a process group or a service's cgroup is
- * signalled as a whole, and npm passes its own signal on besides. `NodeRuntime.runMain` goes on to work as always: its own listener interrupts the program at the first signal.
+ * signalled as a whole, and npm passes its own signal on besides. `NodeRuntime.runMain` goes on to work as always: its own
+ * listener interrupts the program at the first signal.
  *
  * @category constructors
  * @since 0.1.0

@@ -1,11 +1,7 @@
 import { assert, it } from "@effect/vitest"
-import * as Lifecycle from "@lastcall/core/Lifecycle"
-import * as NodeWatchdog from "@lastcall/core/NodeWatchdog"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { spawn } from "node:child_process"
 import { join } from "node:path"
-import { setImmediate } from "node:timers/promises"
 
 interface Ended {
   readonly signal: NodeJS.Signals | null
@@ -14,10 +10,10 @@ interface Ended {
   readonly stdout: string
 }
 
-/** Starts the program, sends SIGTERM when it says that it serves, and waits for its end: SIGALRM, if it does not come. */
-const terminate = (...args: ReadonlyArray<string>): Effect.Effect<Ended> =>
+/** Starts the program, sends SIGTERM if it says that it serves, and waits for its end: SIGALRM, if it does not come. */
+const run = (program: string, ...args: ReadonlyArray<string>): Effect.Effect<Ended> =>
   Effect.callback((resume) => {
-    const child = spawn(process.execPath, [join(import.meta.dirname, "programs/watched.ts"), ...args], {
+    const child = spawn(process.execPath, [join(import.meta.dirname, "programs", program), ...args], {
       timeout: 10_000,
       killSignal: "SIGALRM"
     })
@@ -33,6 +29,8 @@ const terminate = (...args: ReadonlyArray<string>): Effect.Effect<Ended> =>
     child.on("close", (code, signal) => resume(Effect.succeed({ code, signal, stderr, stdout })))
     return Effect.sync(() => child.kill("SIGKILL"))
   })
+
+const terminate = (...args: ReadonlyArray<string>): Effect.Effect<Ended> => run("watched.ts", ...args)
 
 it.live("a process whose event loop is blocked in a stop is killed, and says what was still open", () =>
   Effect.gen(function*() {
@@ -60,19 +58,12 @@ it.live("without a time of its own it is three seconds after the budget", () =>
 
 it.live("where the budget has no end, it watches only with a time of its own", () =>
   Effect.gen(function*() {
-    const workers: Array<unknown> = []
-    const onWorker = (worker: unknown) => void workers.push(worker)
-    yield* Effect.acquireRelease(
-      Effect.sync(() => process.on("worker", onWorker)),
-      () => Effect.sync(() => process.off("worker", onWorker))
+    const { stdout, ...ended } = yield* run("unlaunched.ts")
+    assert.deepStrictEqual(ended, { code: 0, signal: null, stderr: "" })
+    assert.strictEqual(
+      stdout,
+      "the budget is infinite\nwithout a time of its own: 0 workers\nwith one: 1 workers\n"
     )
-    assert.isFalse(Duration.isFinite((yield* Lifecycle.Lifecycle).budget))
-    yield* NodeWatchdog.make()
-    yield* Effect.promise(() => setImmediate())
-    assert.lengthOf(workers, 0)
-    yield* NodeWatchdog.make({ after: "1 day" })
-    yield* Effect.promise(() => setImmediate())
-    assert.lengthOf(workers, 1)
   }))
 
 it.live("a process without resources that is blocked in what is released after the watchdog is killed", () =>

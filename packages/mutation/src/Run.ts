@@ -28,6 +28,10 @@ export const run = async (
     mutate: [source],
     processes
   })
+  // Stryker believes what it sees of coverage, though it was told not to look.
+  if (group.inChildren === true && mutants.some(({ fate }) => fate === "not covered")) {
+    throw new Error(`${source} is to run in child processes only, but a test imports it`)
+  }
   const survivors = mutants.filter(Explained.isSurvivor)
   if (more.length === 0 || survivors.length === 0) return mutants
   const mutate = Array.from(new Set(survivors.map(({ file, place }) => `${file}:${place}`)))
