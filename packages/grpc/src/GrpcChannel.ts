@@ -15,6 +15,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { GrpcCredentialsError, KeyPair, Pem, Source } from "./GrpcCredentials.ts"
@@ -579,7 +580,11 @@ export const make = (
     const { callCredentials } = options
     const grpcOptions = channelOptions.make(options)
     if (isPlaintext(options) && callCredentials !== undefined && callCredentials.overPlaintext !== true) {
-      Check.fail("callCredentials", "[object]", "without TLS everyone on the way reads them; see overPlaintext")
+      Check.fail(
+        "callCredentials",
+        Redacted.make(callCredentials),
+        "without TLS everyone on the way reads them; see overPlaintext"
+      )
     }
     const credentials = yield* ClientCredentials.make(options.credentials ?? insecure, name)
     const authenticate = callCredentials === undefined

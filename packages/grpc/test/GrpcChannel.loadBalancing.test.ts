@@ -6,7 +6,6 @@ import * as GrpcListener from "@lastcall/grpc/GrpcListener"
 import * as GrpcServer from "@lastcall/grpc/GrpcServer"
 import * as GrpcService from "@lastcall/grpc/GrpcService"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as EchoServer from "./EchoServer.ts"
 import { open } from "./OpenChannel.ts"
 
@@ -155,29 +154,4 @@ describe("outlier detection", () => {
       }),
     60_000
   )
-})
-
-describe("a policy that makes no sense is a defect that names the option", () => {
-  const outlierDetection: GrpcChannel.OutlierDetection = { failurePercentage: {} }
-  const wrong: ReadonlyArray<readonly [string, Partial<GrpcChannel.Options>]> = [
-    ["loadBalancing", { loadBalancing: "ring_hash" as "round_robin" }],
-    ["loadBalancing.blackout", { loadBalancing: { policy: "weighted_round_robin", blackout: -1 } }],
-    ["loadBalancing.update", { loadBalancing: { policy: "weighted_round_robin", update: 99 } }],
-    ["loadBalancing.errorPenalty", { loadBalancing: { policy: "weighted_round_robin", errorPenalty: -1 } }],
-    ["outlierDetection", { outlierDetection }],
-    ["outlierDetection", { outlierDetection: {}, loadBalancing: "round_robin" }],
-    ["outlierDetection.interval", { outlierDetection: { ...outlierDetection, interval: 0 } }],
-    ["outlierDetection.maxEjectionPercent", { outlierDetection: { ...outlierDetection, maxEjectionPercent: 101 } }],
-    ["outlierDetection.failurePercentage.threshold", { outlierDetection: { failurePercentage: { threshold: -1 } } }],
-    ["outlierDetection.successRate.stdevFactor", { outlierDetection: { successRate: { stdevFactor: 0 } } }],
-    ["outlierDetection.successRate.minimumHosts", { outlierDetection: { successRate: { minimumHosts: 0 } } }]
-  ]
-  for (const [index, [option, options]] of wrong.entries()) {
-    it.effect(`${index + 1}: ${option}`, () =>
-      Effect.gen(function*() {
-        const balanced = option.includes(".") ? { loadBalancing: "round_robin" as const } : {}
-        const exit = yield* Effect.exit(GrpcChannel.make({ address: "127.0.0.1:1", ...balanced, ...options }))
-        assert.include(String(Exit.isFailure(exit) ? exit.cause : ""), `channel option ${option} is`)
-      }))
-  }
 })

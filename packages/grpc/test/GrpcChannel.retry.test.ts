@@ -286,31 +286,3 @@ describe("options of methods", () => {
       assert.strictEqual((yield* echo.say({ text })).text, text)
     }))
 })
-
-describe("a policy that makes no sense is a defect that names the option", () => {
-  const hedging = { maxAttempts: 2, delay: 1 }
-  const wrong: ReadonlyArray<readonly [string, Partial<GrpcChannel.Options>]> = [
-    ["hedging", { retry, hedging }],
-    ["hedging.maxAttempts", { hedging: { ...hedging, maxAttempts: 1 } }],
-    ["hedging.delay", { hedging: { ...hedging, delay: -1 } }],
-    [`methods["${say}"].hedging`, { methods: { [say]: { retry, hedging } } }],
-    [`methods["${say}"].timeout`, { methods: { [say]: { timeout: 0 } } }],
-    [`methods["${say}"].maxSendBytes`, { methods: { [say]: { maxSendBytes: -1 } } }],
-    [`methods["${say}"].maxReceiveBytes`, { methods: { [say]: { maxReceiveBytes: 0.5 } } }],
-    [`methods["${say}"].retry.maxBackoff`, { methods: { [say]: { retry: { ...retry, maxBackoff: 0 } } } }],
-    ["methods", { methods: { "/only.Service": {} } }],
-    ["methods", { methods: { "/a/b/c": {} } }],
-    ["methods", { methods: { "": {} } }],
-    ["retryThrottling.maxTokens", { retryThrottling: { maxTokens: 1_001, tokenRatio: 1 } }],
-    ["retryThrottling.tokenRatio", { retryThrottling: { maxTokens: 1, tokenRatio: 0.0001 } }],
-    ["retryBuffer.perRpcBytes", { retryBuffer: { perRpcBytes: -1 } }],
-    ["retryBuffer.totalBytes", { retryBuffer: { totalBytes: 1.5 } }]
-  ]
-  for (const [index, [option, options]] of wrong.entries()) {
-    it.effect(`${index + 1}: ${option}`, () =>
-      Effect.gen(function*() {
-        const exit = yield* Effect.exit(GrpcChannel.make({ address: "127.0.0.1:1", ...options }))
-        assert.include(String(Exit.isFailure(exit) ? exit.cause : ""), `channel option ${option} is`)
-      }))
-  }
-})

@@ -11,7 +11,6 @@ import * as GrpcListener from "@lastcall/grpc/GrpcListener"
 import * as GrpcServer from "@lastcall/grpc/GrpcServer"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
@@ -426,30 +425,6 @@ describe("limits", () => {
       const unlimited = yield* open({ address: target, maxSendBytes: Infinity, maxReceiveBytes: Infinity })
       assert.strictEqual((yield* unlimited.echo.say({ text })).text, text)
     }))
-
-  const wrong: ReadonlyArray<readonly [string, Partial<GrpcChannel.Options>]> = [
-    ["address", { address: "" }],
-    ["maxSendBytes", { maxSendBytes: 0 }],
-    ["maxReceiveBytes", { maxReceiveBytes: 1.5 }],
-    ["keepalive.time", { keepalive: { time: 0 } }],
-    ["keepalive.timeout", { keepalive: { time: 1, timeout: Number.NaN } }],
-    ["retry.maxAttempts", { retry: { ...policy(), maxAttempts: 1 } }],
-    ["retry.backoffMultiplier", { retry: { ...policy(), backoffMultiplier: 0 } }],
-    ["retry.initialBackoff", { retry: { ...policy(), initialBackoff: -1 } }],
-    ["retry.initialBackoff", { retry: { ...policy(), initialBackoff: "2 seconds", maxBackoff: "1 seconds" } }],
-    ["retry.codes", { retry: { ...policy(), codes: [] } }],
-    ["retry.codes", { retry: { ...policy(), codes: ["UNAVAILABEL" as "UNAVAILABLE"] } }],
-    ["retry.codes", { retry: { ...policy(), codes: ["toString" as "UNAVAILABLE"] } }],
-    ["hedging.nonFatalCodes", { hedging: { maxAttempts: 2, delay: 0, nonFatalCodes: ["14" as "UNAVAILABLE"] } }]
-  ]
-  for (const [option, options] of wrong) {
-    it.effect(`a ${option} that makes no sense is a defect that names it`, () =>
-      Effect.gen(function*() {
-        const exit = yield* Effect.exit(GrpcChannel.make({ address: "127.0.0.1:1", ...options }))
-        assert.isTrue(Exit.isFailure(exit))
-        assert.include(String(Exit.isFailure(exit) ? exit.cause : ""), `channel option ${option} is`)
-      }))
-  }
 })
 
 describe("keepalive", () => {
@@ -468,7 +443,3 @@ describe("keepalive", () => {
       assert.isFalse(reached.isOpen())
     }))
 })
-
-function policy(): GrpcChannel.RetryPolicy {
-  return { maxAttempts: 2, initialBackoff: 1, maxBackoff: 1, backoffMultiplier: 1, codes: ["UNAVAILABLE"] }
-}

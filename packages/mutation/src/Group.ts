@@ -115,5 +115,57 @@ export const groups: ReadonlyArray<Group> = [
     more: [
       "packages/grpc/test/{GrpcCredentials.rotation,GrpcLimits,GrpcMiddleware,GrpcService.native}.test.ts"
     ]
+  },
+  {
+    name: "grpc's middleware",
+    sources: grpc("GrpcMiddleware", "internal/serverSpan"),
+    tests: ["packages/grpc/test/GrpcMiddleware.test.ts"],
+    more: ["packages/grpc/test/{GrpcServer.{kinds,broken,force},GrpcClient.middleware}.test.ts"]
+  },
+  {
+    name: "grpc's limits",
+    sources: grpc("GrpcLimits", "internal/checkedDuration"),
+    tests: ["packages/grpc/test/{GrpcLimits,GrpcMiddleware,GrpcCredentials}.test.ts"]
+  },
+  {
+    name: "grpc's metadata",
+    sources: grpc("GrpcMetadata"),
+    tests: ["packages/grpc/test/{GrpcMetadata,GrpcClient.metadata}.test.ts"]
+  },
+  {
+    name: "grpc's errors",
+    sources: grpc("GrpcError", "GrpcErrorDetails", "internal/status"),
+    tests: ["packages/grpc/test/GrpcError*.test.ts"],
+    more: ["packages/grpc/test/{GrpcServer.{kinds,broken},GrpcClient,GrpcMetadata}.test.ts"]
+  },
+  {
+    name: "a channel's options",
+    sources: grpc(
+      "internal/clientAddress",
+      "internal/clientOption",
+      "internal/clientOptions",
+      "internal/clientServiceConfig"
+    ),
+    tests: [
+      "packages/grpc/test/{GrpcChannel.{address,hedging,retry,loadBalancing},GrpcChannel,GrpcClient.options}.test.ts"
+    ]
+  },
+  {
+    name: "grpc's credentials",
+    sources: grpc(
+      "GrpcCredentials",
+      "GrpcPeer",
+      "internal/alternativeNames",
+      "internal/spiffeId",
+      "internal/tlsServer"
+    ),
+    tests: ["packages/grpc/test/{GrpcCredentials*,GrpcPeer}.test.ts"],
+    more: ["packages/grpc/test/{GrpcChannel.certificates,GrpcServer.transport}.test.ts"]
+  },
+  {
+    name: "grpc's listeners",
+    sources: grpc("GrpcListener", "internal/bind", "internal/unixSocket", "internal/inheritedSocket"),
+    tests: ["packages/grpc/test/GrpcListener.*.test.ts"],
+    more: ["packages/grpc/test/{GrpcHandover,GrpcServer.listeners}.test.ts"]
   }
 ]

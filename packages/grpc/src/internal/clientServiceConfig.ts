@@ -32,7 +32,7 @@ export const make = (options: Options): ServiceConfig => {
     hedging: HedgingPolicy | undefined
   ): Policies => {
     if (retry !== undefined && retry !== false && hedging !== undefined) {
-      return Check.fail(`${option}hedging`, "[object]", "an RPC is either retried or hedged")
+      return Check.fail(`${option}hedging`, hedging, "an RPC is either retried or hedged")
     }
     const policy = hedging ?? retry
     if (policy === undefined || policy === false) return {}
@@ -86,7 +86,7 @@ const retryPolicy = (option: string, retry: RetryPolicy) => {
   if (!(retry.backoffMultiplier > 0 && Number.isFinite(retry.backoffMultiplier))) {
     return Check.fail(`${option}.backoffMultiplier`, retry.backoffMultiplier, "must be above 0")
   }
-  if (retry.codes.length === 0) return Check.fail(`${option}.codes`, "[]", "no code would be retried")
+  if (retry.codes.length === 0) return Check.fail(`${option}.codes`, retry.codes, "no code would be retried")
   const initialBackoff = Check.millis(`${option}.initialBackoff`, retry.initialBackoff)
   const maxBackoff = Check.millis(`${option}.maxBackoff`, retry.maxBackoff)
   if (initialBackoff > maxBackoff) {
@@ -129,7 +129,7 @@ const balancing = (policy: LoadBalancing, outliers: OutlierDetection | undefined
   const child = policyOf(policy)
   if (outliers === undefined) return child
   if ("pick_first" in child) {
-    return Check.fail("outlierDetection", "[object]", "pick_first has only one server: use round_robin")
+    return Check.fail("outlierDetection", outliers, "pick_first has only one server: use round_robin")
   }
   return { outlier_detection: outlierDetection(outliers, child) }
 }
@@ -173,7 +173,7 @@ const weights = (options: WeightedRoundRobin) => {
 const outlierDetection = (options: OutlierDetection, child: object) => {
   const { failurePercentage, successRate } = options
   if (failurePercentage === undefined && successRate === undefined) {
-    return Check.fail("outlierDetection", "[object]", "without failurePercentage or successRate there are no outliers")
+    return Check.fail("outlierDetection", options, "without failurePercentage or successRate there are no outliers")
   }
   const within = (option: string, value: number | undefined, from: number, to?: number) =>
     value === undefined ? undefined : Check.integer(`outlierDetection.${option}`, value, from, to)
