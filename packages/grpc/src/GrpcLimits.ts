@@ -97,19 +97,21 @@ export const duration = (limit: string, value: Duration.Input): Duration.Duratio
 const millis = (limit: keyof GrpcLimits, value: Duration.Input): number =>
   Math.min(Duration.toMillis(duration(limit, value)), CheckedDuration.maxTimerMillis)
 
+const orUnlimited = (bytes: number): number => bytes === Number.POSITIVE_INFINITY ? -1 : bytes
+
 /** @internal */
 export const check = (limits: GrpcLimits = {}): Checked => {
   const maxReceive = count("maxReceiveBytes", limits.maxReceiveBytes, 4 * 1024 * 1024)
   const maxSend = count("maxSendBytes", limits.maxSendBytes, Number.POSITIVE_INFINITY)
   const maxStreams = count("maxConcurrentStreams", limits.maxConcurrentStreams, 1_000)
   const channelOptions: Record<string, number> = {
-    "grpc.max_receive_message_length": maxReceive === Number.POSITIVE_INFINITY ? -1 : maxReceive,
+    "grpc.max_receive_message_length": orUnlimited(maxReceive),
+    // For native services; the typed ones are held to it by their encoder.
+    "grpc.max_send_message_length": orUnlimited(maxSend),
     "grpc.max_concurrent_streams": Math.min(maxStreams, 2 ** 32 - 1),
     "grpc.keepalive_time_ms": millis("keepaliveTime", limits.keepaliveTime ?? "2 hours"),
     "grpc.keepalive_timeout_ms": millis("keepaliveTimeout", limits.keepaliveTimeout ?? "20 seconds")
   }
-  // For native services; the typed ones are held to it by their encoder.
-  if (maxSend !== Number.POSITIVE_INFINITY) channelOptions["grpc.max_send_message_length"] = maxSend
   const age = { age: limits.maxConnectionAge, grace: limits.maxConnectionAgeGrace, idle: limits.maxConnectionIdle }
   if (age.age !== undefined) channelOptions["grpc.max_connection_age_ms"] = millis("maxConnectionAge", age.age)
   if (age.grace !== undefined) {

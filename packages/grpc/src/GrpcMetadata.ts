@@ -114,9 +114,7 @@ export const merge = (self: GrpcMetadata, that: GrpcMetadata): GrpcMetadata => {
   if (self.entries.length === 0) return that
   if (that.entries.length === 0) return self
   const replaced = that.entries.filter(([key]) => onlyOnce.has(key))
-  const kept = replaced.length === 0
-    ? self.entries
-    : self.entries.filter(([key]) => !replaced.some(([other]) => other === key))
+  const kept = self.entries.filter(([key]) => !replaced.some(([other]) => other === key))
   return { entries: [...kept, ...that.entries] }
 }
 

@@ -282,9 +282,9 @@ export const tracing: GrpcMiddleware = fromObserver((base) => {
  * @since 0.1.0
  */
 export const parseTraceparent = (header: string | undefined): Option.Option<Tracer.ExternalSpan> => {
-  const match = header === undefined
-    ? null
-    : /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$/.exec(header)
+  const match = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$/.exec(
+    header ?? ""
+  )
   return match === null ? Option.none() : Option.some(Tracer.externalSpan({
     traceId: match[1]!,
     spanId: match[2]!,

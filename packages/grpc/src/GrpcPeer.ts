@@ -5,7 +5,7 @@
  */
 import { X509Certificate } from "node:crypto"
 import { alternativeNames } from "./internal/alternativeNames.ts"
-import { isTrustDomain, parseSpiffeId } from "./internal/spiffeId.ts"
+import { isTrustDomain, trustDomainOf } from "./internal/spiffeId.ts"
 
 /**
  * The identity of a peer. Its certificate has been verified, its key proven: it means what the authorities of the listener
@@ -49,7 +49,7 @@ export const fromCertificate = (raw: X509Certificate | Uint8Array | string): Grp
   const of = (type: string) => names.flatMap((name) => name.type === type ? [name.value] : [])
   const uris = of("URI")
   const [uri] = uris
-  const isSvid = uris.length === 1 && !certificate.ca && parseSpiffeId(uri!) !== undefined
+  const isSvid = uris.length === 1 && !certificate.ca && trustDomainOf(uri!) !== undefined
   return {
     spiffeId: isSvid ? uri : undefined,
     subject: certificate.subject ?? "",
@@ -67,9 +67,9 @@ export const fromCertificate = (raw: X509Certificate | Uint8Array | string): Grp
  * @since 0.1.0
  */
 export const hasSpiffeId = (...ids: readonly [string, ...ReadonlyArray<string>]): (peer: GrpcPeer) => boolean => {
-  for (const id of ids) if (parseSpiffeId(id) === undefined) throw new TypeError(`${id} is not a SPIFFE ID`)
-  const allowed = new Set<string>(ids)
-  return ({ spiffeId }) => spiffeId !== undefined && allowed.has(spiffeId)
+  for (const id of ids) if (trustDomainOf(id) === undefined) throw new TypeError(`${id} is not a SPIFFE ID`)
+  const allowed = new Set<string | undefined>(ids)
+  return ({ spiffeId }) => allowed.has(spiffeId)
 }
 
 /**
@@ -81,11 +81,8 @@ export const hasSpiffeId = (...ids: readonly [string, ...ReadonlyArray<string>])
  */
 export const inTrustDomain = (...names: readonly [string, ...ReadonlyArray<string>]): (peer: GrpcPeer) => boolean => {
   for (const name of names) if (!isTrustDomain(name)) throw new TypeError(`${name} is not a trust domain`)
-  const allowed = new Set<string>(names)
-  return (peer) => {
-    const name = trustDomain(peer)
-    return name !== undefined && allowed.has(name)
-  }
+  const allowed = new Set<string | undefined>(names)
+  return (peer) => allowed.has(trustDomain(peer))
 }
 
 /**
@@ -95,7 +92,7 @@ export const inTrustDomain = (...names: readonly [string, ...ReadonlyArray<strin
  * @since 0.1.0
  */
 export const trustDomain = (peer: GrpcPeer): string | undefined =>
-  peer.spiffeId === undefined ? undefined : parseSpiffeId(peer.spiffeId)?.trustDomain
+  peer.spiffeId === undefined ? undefined : trustDomainOf(peer.spiffeId)
 
 /**
  * The peer in words, as logs name it: its SPIFFE ID, or else its subject in one line.

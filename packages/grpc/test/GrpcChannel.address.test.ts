@@ -33,6 +33,7 @@ const refused: ReadonlyArray<readonly [address: string, reason: string]> = [
   ["127.0.0.1:99999", "99999 is not a port"],
   ["127.0.0.1:0", "0 is not a port"],
   ["999.1.1.1:1", "999.1.1.1 is not an IP address"],
+  ["999.10.10.10:1", "999.10.10.10 is not an IP address"],
   ["[:::::]:1", "::::: is not an IP address"],
   ["[a]:1", "a is not an IP address"],
   ["dns:///", "not a host with a port"],
@@ -57,6 +58,8 @@ const accepted = [
   "bücher.example:1",
   "127.0.0.1",
   "127.0.0.1:65535",
+  "v1.2.3.4:1",
+  "1.2.3.4.example:1",
   "[::1]",
   "[::1]:1",
   "[fe80::1%lo]:1",
@@ -85,6 +88,8 @@ describe("an address", () => {
         assert.instanceOf(defect, GrpcChannel.GrpcChannelOptionError)
         assert.include(defect.message, `channel option address is ${JSON.stringify(address)}: `)
         assert.include(defect.message, reason)
+        // Without a scheme no resolver is asked.
+        if (!/^[A-Za-z0-9+.-]+:./.test(address)) assert.notInclude(defect.message, "No resolver")
       }))
   }
 
@@ -116,6 +121,28 @@ describe("an address", () => {
       assert.throws(make, GrpcChannel.GrpcChannelOptionError, reason)
     }
   })
+
+  it("that is made of an IPv6 address may have its brackets already", () => {
+    assert.strictEqual(GrpcChannel.dns("::1", 1), "dns:///[::1]:1")
+    assert.strictEqual(GrpcChannel.dns("[::1]", 1), "dns:///[::1]:1")
+  })
+
+  it.effect("is given to a registered resolver with its authority, also to be checked", () =>
+    Effect.gen(function*() {
+      const asked: Array<string | undefined> = []
+      grpc.experimental.registerResolver(
+        "lastcall-authority",
+        class extends Registry(1) {
+          constructor(target: grpc.experimental.GrpcUri, listener: grpc.experimental.ResolverListener) {
+            super(target, listener)
+            asked.push(target.authority)
+          }
+        }
+      )
+      yield* Effect.scoped(GrpcChannel.make({ address: "lastcall-authority://team/a b" }))
+      assert.isAtLeast(asked.length, 2)
+      assert.deepStrictEqual(new Set(asked), new Set(["team"]))
+    }))
 
   it.effect("may be of a scheme for which the program has registered a resolver", () =>
     Effect.gen(function*() {

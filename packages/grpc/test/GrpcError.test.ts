@@ -75,6 +75,28 @@ describe("rich details", () => {
     assert.deepStrictEqual(GrpcError.detailsOf(error, GrpcErrorDetails.HelpSchema), [])
   })
 
+  it("and trailers are added to an error that keeps all else", () => {
+    const cause = new Error("why")
+    const info = GrpcError.detail(GrpcErrorDetails.ErrorInfoSchema, { reason: "EMPTY", domain: "demo" })
+    const trailers = GrpcMetadata.make({ a: "1" })
+    const detailed = GrpcError.aborted("no", cause).pipe(
+      GrpcError.withTrailers(trailers),
+      GrpcError.withDetails([info])
+    )
+    assert.deepInclude({ ...detailed }, { code: "ABORTED", trailers, details: [info] })
+    assert.strictEqual(detailed.cause, cause)
+    assert.strictEqual(detailed.message, "no")
+    assert.deepStrictEqual(GrpcError.withTrailers(detailed, GrpcMetadata.empty).details, [info])
+  })
+
+  it("a cause, details and trailers are fields of those errors that have them", () => {
+    const plain = GrpcError.aborted("no")
+    for (const field of ["cause", "details", "trailers"]) assert.isFalse(Object.hasOwn(plain, field), field)
+    assert.isFalse(Object.hasOwn(GrpcError.withDetails(plain, []), "trailers"))
+    assert.isFalse(Object.hasOwn(GrpcError.withDetails(plain, []), "cause"))
+    assert.isFalse(Object.hasOwn(GrpcError.withTrailers(plain, GrpcMetadata.empty), "details"))
+  })
+
   it.live("reach the client as google.rpc.Status, with the trailers beside them", () =>
     Effect.gen(function*() {
       const { code, metadata } = yield* failure(error)

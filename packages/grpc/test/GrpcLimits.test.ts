@@ -252,6 +252,48 @@ describe("limits", () => {
       yield* EchoServer.until("the client has gone", () => server.connections() === 0)
     }))
 
+  it.live("a connection that is too old is cut after its grace, whatever runs on it", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* serve(
+        { maxConnectionAge: "50 millis", maxConnectionAgeGrace: "50 millis" },
+        { count: () => Stream.never }
+      )
+      const { status } = yield* EchoClient.gather(client.count({ to: 1 }))
+      assert.notStrictEqual(status.code, grpc.status.OK)
+      yield* EchoServer.until("nothing is in flight", () => server.inFlight().length === 0)
+    }))
+
+  it.live("a connection without RPCs gets a GOAWAY when it has been idle for so long", () =>
+    Effect.gen(function*() {
+      const { client, port } = yield* serve({ maxConnectionIdle: "50 millis" })
+      const session = yield* EchoClient.session(port)
+      let goaways = 0
+      session.on("goaway", () => goaways++)
+      yield* EchoServer.until("the connection got its GOAWAY", () => goaways > 0)
+      assert.strictEqual(yield* EchoClient.say(client, "hello"), "hello")
+    }))
+
+  it.live("each may be Infinity", () =>
+    Effect.gen(function*() {
+      const none = Number.POSITIVE_INFINITY
+      const { client } = yield* serve({
+        maxConnections: none,
+        maxConnectionsPerPeer: none,
+        maxInFlight: none,
+        maxReceiveBytes: none,
+        maxSendBytes: none,
+        maxConcurrentStreams: none,
+        prefaceTimeout: "Infinity",
+        maxConnectionAge: "Infinity",
+        maxConnectionAgeGrace: "Infinity",
+        maxConnectionIdle: "Infinity",
+        keepaliveTime: "Infinity",
+        keepaliveTimeout: "Infinity"
+      })
+      const large = 5 * 1024 * 1024
+      assert.strictEqual((yield* EchoClient.say(client, "x".repeat(large))).length, large)
+    }))
+
   it.live("a connection that is too old is closed although its peer does not close it", () =>
     Effect.gen(function*() {
       const { port, server } = yield* serve({ maxConnectionAge: "50 millis" })
@@ -261,20 +303,23 @@ describe("limits", () => {
     }))
 
   for (
-    const limits of [
-      { maxInFlight: 0 },
-      { maxReceiveBytes: -1 },
-      { maxSendBytes: 1.5 },
-      { maxConcurrentStreams: Number.NaN },
-      { keepaliveTime: 0 },
-      { maxConnectionAge: Number.NaN }
-    ] as ReadonlyArray<GrpcLimits.GrpcLimits>
+    const [limit, limits] of [
+      ["maxInFlight is 0: must be a whole number above 0, or Infinity", { maxInFlight: 0 }],
+      ["maxReceiveBytes is -1: must be a whole number above 0, or Infinity", { maxReceiveBytes: -1 }],
+      ["maxSendBytes is 1.5: must be a whole number above 0, or Infinity", { maxSendBytes: 1.5 }],
+      ["maxConcurrentStreams is NaN: must be a whole number above 0, or Infinity", {
+        maxConcurrentStreams: Number.NaN
+      }],
+      ["keepaliveTime is 0: must be longer than 0", { keepaliveTime: 0 }],
+      ["maxConnectionAge is NaN: not a duration", { maxConnectionAge: Number.NaN }]
+    ] as ReadonlyArray<readonly [string, GrpcLimits.GrpcLimits]>
   ) {
-    it.live(`${JSON.stringify(Object.entries(limits)[0]!.map(String))} is refused`, () =>
+    it.live(`${limit} is refused`, () =>
       Effect.gen(function*() {
         const exit = yield* Effect.exit(serve(limits))
         const defect = Exit.isFailure(exit) && exit.cause.reasons.find((reason) => reason._tag === "Die")?.defect
         assert.instanceOf(defect, GrpcLimits.GrpcLimitsError)
+        assert.strictEqual(defect.message, `limit ${limit}`)
       }))
   }
 })

@@ -15,7 +15,7 @@ describe("metadata", () => {
     assert.deepStrictEqual(GrpcMetadata.getAll(metadata, "x-tag"), ["a", "b"])
     assert.strictEqual(GrpcMetadata.get(GrpcMetadata.set(metadata, "x-TAG", "z"), "x-tag"), "z")
     assert.deepStrictEqual(GrpcMetadata.getAll(GrpcMetadata.append(metadata, "x-tag", "d"), "x-tag"), ["a", "b", "d"])
-    assert.deepStrictEqual(GrpcMetadata.getAll(GrpcMetadata.remove(metadata, "X-Tag"), "x-tag"), [])
+    assert.deepStrictEqual(GrpcMetadata.remove(metadata, "X-Tag").entries, [["other", "c"]])
     assert.deepStrictEqual(GrpcMetadata.getAll(GrpcMetadata.merge(metadata, metadata), "other"), ["c", "c"])
   })
 
@@ -28,7 +28,16 @@ describe("metadata", () => {
     const metadata = GrpcMetadata.make({ "a": "text", "a-bin": new Uint8Array([0, 255]) })
     assert.strictEqual(GrpcMetadata.getBinary(metadata, "a"), undefined)
     assert.strictEqual(GrpcMetadata.get(metadata, "a-bin"), undefined)
+    assert.deepStrictEqual(GrpcMetadata.getAll(metadata, "a-bin"), [])
+    assert.deepStrictEqual(GrpcMetadata.getAllBinary(metadata, "a"), [])
     assert.deepStrictEqual(GrpcMetadata.getBinary(metadata, "a-bin"), new Uint8Array([0, 255]))
+  })
+
+  it("is not copied to be merged with none", () => {
+    const metadata = GrpcMetadata.make({ a: "b" })
+    assert.lengthOf(GrpcMetadata.empty.entries, 0)
+    assert.strictEqual(GrpcMetadata.merge(metadata, GrpcMetadata.empty), metadata)
+    assert.strictEqual(GrpcMetadata.merge(GrpcMetadata.empty, metadata), metadata)
   })
 
   it("a key that HTTP knows once has one value: the last", () => {
@@ -36,6 +45,8 @@ describe("metadata", () => {
     const expected = [["x-tag", "1"], ["etag", "2"]] as const
     assert.deepStrictEqual(GrpcMetadata.append(metadata, "etag", "2").entries, expected)
     assert.deepStrictEqual(GrpcMetadata.merge(metadata, GrpcMetadata.make({ etag: "2" })).entries, expected)
+    const both = GrpcMetadata.make({ etag: "2", age: "3" })
+    assert.deepStrictEqual(GrpcMetadata.merge(metadata, both).entries, [...expected, ["age", "3"]])
     const foreign: GrpcMetadata.GrpcMetadata = { entries: [["ETag", "1"], ["etag", "2"], ["x-tag", "1"]] }
     assert.deepStrictEqual(GrpcMetadata.toGrpcJs(foreign).toJSON(), { etag: ["2"], "x-tag": ["1"] })
     assert.throws(() => GrpcMetadata.make({ etag: ["1", "2"] }), /HTTP knows it once/)

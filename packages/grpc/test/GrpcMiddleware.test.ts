@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import * as grpc from "@grpc/grpc-js"
 import * as GrpcCall from "@lastcall/grpc/GrpcCall"
 import * as GrpcError from "@lastcall/grpc/GrpcError"
@@ -11,6 +11,7 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Formatter from "effect/Formatter"
 import * as Layer from "effect/Layer"
@@ -159,6 +160,44 @@ describe("middleware", () => {
     }))
 })
 
+describe("the status of an RPC by its exit", () => {
+  const now = 1_000_000
+  const interrupted = Exit.interrupt(1)
+  const cases: ReadonlyArray<readonly [string, string, Exit.Exit<unknown, unknown>, number, boolean?]> = [
+    ["that succeeded", "OK", Exit.succeed(1), now - 1],
+    ["that failed after its deadline", "NOT_FOUND", Exit.fail(GrpcError.notFound("")), now - 1],
+    ["that was interrupted after its deadline", "DEADLINE_EXCEEDED", interrupted, now - 1],
+    ["that was interrupted a millisecond before its deadline", "DEADLINE_EXCEEDED", interrupted, now + 1],
+    ["that was interrupted before its deadline", "CANCELLED", interrupted, now + 2],
+    ["that was interrupted without a deadline", "CANCELLED", interrupted, Number.POSITIVE_INFINITY],
+    ["that was interrupted by a stop", "UNAVAILABLE", interrupted, now + 2, true]
+  ]
+  for (const [what, code, exit, deadline, isStopping = false] of cases) {
+    it(`${what} is ${code}`, () => {
+      const clock = vi.spyOn(Date, "now").mockReturnValue(now)
+      try {
+        const call = { deadline, isStopping: () => isStopping } as GrpcCall.GrpcCall["Service"]
+        assert.strictEqual(GrpcMiddleware.codeOf(exit, call), code)
+      } finally {
+        clock.mockRestore()
+      }
+    })
+  }
+})
+
+describe("middleware that only observes", () => {
+  const nothing = GrpcMiddleware.make((rpc) => rpc)
+  const { metrics, tracing } = GrpcMiddleware
+
+  it("runs outside of the RPC's Effect as far as it stands outermost", () => {
+    const composed = GrpcMiddleware.compose([tracing, metrics, nothing, tracing], Context.empty())
+    assert.lengthOf(composed.observers, 2)
+    assert.isDefined(composed.wrap)
+    assert.isUndefined(GrpcMiddleware.compose([tracing], Context.empty()).wrap)
+    assert.lengthOf(GrpcMiddleware.compose([nothing, tracing], Context.empty()).observers, 0)
+  })
+})
+
 describe("the middleware that comes with the package", () => {
   it.live("concurrencyLimit refuses what is over it, and lets the next in when one has ended", () =>
     Effect.gen(function*() {
@@ -173,6 +212,89 @@ describe("the middleware that comes with the package", () => {
       yield* gate.open
       yield* Fiber.join(first)
       assert.strictEqual(yield* say("third"), "third")
+    }))
+
+  for (const limit of [0, -1, Number.NaN]) {
+    it(`concurrencyLimit refuses ${limit} when it is made`, () => {
+      assert.throws(
+        () => GrpcMiddleware.concurrencyLimit(limit),
+        GrpcLimits.GrpcLimitsError,
+        `limit concurrencyLimit is ${limit}: must be above 0`
+      )
+    })
+  }
+
+  it.live("baggage is what the client sent", () =>
+    Effect.gen(function*() {
+      const { say } = yield* serve(
+        EchoServer.layer({ say: () => Effect.map(GrpcMiddleware.baggage, (baggage) => ({ text: String(baggage) })) })
+      )
+      assert.strictEqual(yield* say("", { baggage: "user=ada,tier=1" }), "user=ada,tier=1")
+      assert.strictEqual(yield* say(""), "undefined")
+    }))
+
+  it.effect("durations are told in milliseconds by accessLog, in seconds by metrics", () =>
+    Effect.gen(function*() {
+      const logged: Array<unknown> = []
+      const logger = Logger.make(({ fiber }) => {
+        const { durationMillis, "rpc.method": method } = fiber.getRef(References.CurrentLogAnnotations)
+        if (method !== undefined) logged.push([method, durationMillis])
+      })
+      const reached = yield* Deferred.make<void>()
+      const { say, server } = yield* serve(
+        EchoServer.layer({
+          say: ({ text }) =>
+            Effect.as(Effect.andThen(Deferred.succeed(reached, undefined), Effect.sleep("5 seconds")), { text })
+        }),
+        [GrpcMiddleware.metrics, GrpcMiddleware.accessLog]
+      ).pipe(Effect.provide(Logger.layer([logger])))
+      const rpc = yield* Effect.forkChild(say("hello"))
+      yield* Deferred.await(reached)
+      yield* TestClock.adjust("5 seconds")
+      yield* Fiber.join(rpc)
+      yield* server.stop
+      const method = "lastcall.test.v1.EchoService/Say"
+      assert.deepStrictEqual(logged, [[method, 5_000]])
+      const attributes = { "grpc.method": method, "grpc.status": "OK" }
+      const duration = yield* Metric.value(Metric.withAttributes(GrpcMiddleware.callDuration, attributes))
+      assert.strictEqual(duration.sum, 5)
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map())))
+
+  it.live("tracing that is disabled is silent", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const logger = Logger.make(({ message }) => {
+        lines.push(String(message))
+      })
+      const { say } = yield* serve(EchoServer.layer(), [GrpcMiddleware.tracing]).pipe(
+        Effect.provideService(References.TracerEnabled, false),
+        Effect.provide(Logger.layer([logger]))
+      )
+      assert.strictEqual(yield* say("hello"), "hello")
+      assert.notInclude(lines.join(), "span")
+    }))
+
+  it.live("the spans of tracing have links of their own", () =>
+    Effect.gen(function*() {
+      const link = (spanId: string): Tracer.SpanLink => ({
+        span: Tracer.externalSpan({ traceId: "1", spanId }),
+        attributes: {}
+      })
+      const links: Array<number> = []
+      const { say } = yield* serve(
+        EchoServer.layer({
+          say: ({ text }) =>
+            Effect.map(Effect.orDie(Effect.currentSpan), (span) => {
+              span.addLinks([link("3")])
+              links.push(span.links.length)
+              return { text }
+            })
+        }),
+        [GrpcMiddleware.tracing]
+      ).pipe(Effect.provideService(References.TracerSpanLinks, [link("2")]))
+      yield* say("")
+      yield* say("")
+      assert.deepStrictEqual(links, [2, 2])
     }))
 
   it.effect("timeout interrupts the handler and answers DEADLINE_EXCEEDED", () =>
@@ -280,6 +402,8 @@ describe("the middleware that comes with the package", () => {
         "w3c.tracestate": "vendor=1",
         "w3c.baggage": "user=ada"
       })
+      assert.match(String(first!.attributes.get("network.peer.address")), /^127\.0\.0\.1/)
+      for (const name of ["w3c.tracestate", "w3c.baggage"]) assert.isFalse(second!.attributes.has(name))
       assert.isTrue(Option.isNone(second!.parent))
       assert.strictEqual(second!.attributes.get("rpc.grpc.status_code"), grpc.status.NOT_FOUND)
       assert.strictEqual(second!.status._tag, "Ended")
@@ -292,11 +416,28 @@ describe("the middleware that comes with the package", () => {
     "00-00000000000000000000000000000000-b7ad6b7169203331-01",
     "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
     "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-    "00-0AF7651916CD43DD8448EB211C80319C-B7AD6B7169203331-01"
+    "00-0AF7651916CD43DD8448EB211C80319C-B7AD6B7169203331-01",
+    "000-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01x"
   ]
   for (const header of malformed) {
     it(`no parent comes of traceparent ${JSON.stringify(header)}`, () => {
       assert.isTrue(Option.isNone(GrpcMiddleware.parseTraceparent(header)))
+    })
+  }
+
+  const sampled: ReadonlyArray<readonly [header: string, spanId: string, isSampled: boolean]> = [
+    ["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "b7ad6b7169203331", true],
+    ["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", "b7ad6b7169203331", false],
+    ["00-0af7651916cd43dd8448eb211c80319c-07ad6b7169203331-03", "07ad6b7169203331", true],
+    ["00-0af7651916cd43dd8448eb211c80319c-07ad6b7169203331-fe", "07ad6b7169203331", false],
+    ["cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-comes-later", "b7ad6b7169203331", true]
+  ]
+  for (const [header, spanId, isSampled] of sampled) {
+    it(`traceparent ${header} is a parent that is ${isSampled ? "" : "not "}sampled`, () => {
+      const parent = Option.getOrThrow(GrpcMiddleware.parseTraceparent(header))
+      const traceId = "0af7651916cd43dd8448eb211c80319c"
+      assert.deepInclude({ ...parent }, { traceId, spanId, sampled: isSampled })
     })
   }
 
@@ -310,7 +451,7 @@ describe("the middleware that comes with the package", () => {
       yield* server.stop
       const method = { "grpc.method": "lastcall.test.v1.EchoService/Say" }
       const ok = { ...method, "grpc.status": "OK" }
-      assert.strictEqual((yield* value(GrpcMiddleware.callStarted, method)).count, 2)
+      assert.deepInclude(yield* value(GrpcMiddleware.callStarted, method), { count: 2, incremental: true })
       assert.strictEqual((yield* value(GrpcMiddleware.callDuration, ok)).count, 2)
       assert.strictEqual((yield* value(GrpcMiddleware.callReceived, ok)).sum, 2 * 7)
       assert.strictEqual((yield* value(GrpcMiddleware.callSent, ok)).count, 2)

@@ -56,7 +56,8 @@ describe("the identity that a certificate states", () => {
       "spiffe://example.org",
       "spiffe://example.org/ns/prod/sa/web",
       "spiffe://a-b_c.1/Path.With-All_Signs",
-      `spiffe://${"x".repeat(255)}/web`
+      `spiffe://${"x".repeat(255)}/web`,
+      `spiffe://example.org/${"x".repeat(2048 - "spiffe://example.org/".length)}`
     ]
   ) {
     it(`takes ${uri.slice(0, 50)} for a SPIFFE ID`, () => {
@@ -129,7 +130,17 @@ describe("the identity that a certificate states", () => {
       ]
     )
     for (
-      const text of ["URI:a,URI:b", "URI:\"a", "URI:\"a\"b", "URI:a\"b\"", "URI:\"\\x\"", "URI:\"\n\"", "a", "URI:b, c"]
+      const text of [
+        "URI:a,URI:b",
+        "URI:\"a",
+        "URI:\"a\"b",
+        "URI:a\"b\"",
+        "URI:\"\\x\"",
+        "URI:\"\\u00\"",
+        "URI:\"\n\"",
+        "a",
+        "URI:b, c"
+      ]
     ) {
       assert.deepStrictEqual(alternativeNames(`DNS:localhost, ${text}`), [], text)
     }
@@ -161,6 +172,7 @@ describe("a policy", () => {
     assert.isFalse(allow(withId("spiffe://sub.example.org/web")))
     assert.isFalse(allow(withId("spiffe://example.org.evil/web")))
     assert.isFalse(allow(peer({ dnsNames: ["example.org"] })))
+    assert.isFalse(allow({ ...web, spiffeId: "example.org" }))
   })
 
   it("that nobody can meet is a mistake of the program", () => {

@@ -125,7 +125,7 @@ export const groups: ReadonlyArray<Group> = [
   {
     name: "grpc's limits",
     sources: grpc("GrpcLimits", "internal/checkedDuration"),
-    tests: ["packages/grpc/test/{GrpcLimits,GrpcMiddleware,GrpcCredentials}.test.ts"]
+    tests: ["packages/grpc/test/{GrpcLimits,GrpcMiddleware,GrpcCredentials,clientOptions}.test.ts"]
   },
   {
     name: "grpc's metadata",
@@ -135,7 +135,7 @@ export const groups: ReadonlyArray<Group> = [
   {
     name: "grpc's errors",
     sources: grpc("GrpcError", "GrpcErrorDetails", "internal/status"),
-    tests: ["packages/grpc/test/GrpcError*.test.ts"],
+    tests: ["packages/grpc/test/{GrpcError*,status}.test.ts"],
     more: ["packages/grpc/test/{GrpcServer.{kinds,broken},GrpcClient,GrpcMetadata}.test.ts"]
   },
   {
@@ -146,9 +146,8 @@ export const groups: ReadonlyArray<Group> = [
       "internal/clientOptions",
       "internal/clientServiceConfig"
     ),
-    tests: [
-      "packages/grpc/test/{GrpcChannel.{address,hedging,retry,loadBalancing},GrpcChannel,GrpcClient.options}.test.ts"
-    ]
+    tests: ["packages/grpc/test/{clientOptions,GrpcChannel.address}.test.ts"],
+    more: ["packages/grpc/test/{GrpcChannel.{hedging,retry,loadBalancing,connectivity},GrpcChannel}.test.ts"]
   },
   {
     name: "grpc's credentials",
