@@ -298,7 +298,7 @@ const readPem = (file: string): Effect.Effect<string, GrpcCredentialsError> =>
     catch: (cause) => new GrpcCredentialsError({ detail: `${file} cannot be read: ${(cause as Error).message}`, cause })
   })
 
-const text = (pem: Pem): string => typeof pem === "string" ? pem : Buffer.from(pem).toString("utf8")
+const text = (pem: Pem): string => Buffer.from(pem).toString("utf8")
 
 const blocks = /-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----[^-]*-----END (?:X509 |TRUSTED )?CERTIFICATE-----/g
 

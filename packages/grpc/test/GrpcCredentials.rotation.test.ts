@@ -283,11 +283,16 @@ describe("the stream of credentials and the stop", () => {
 
   it.live("the stream has been released when the server's scope has closed", () =>
     Effect.gen(function*() {
+      const logs = Logs.make()
       const { isReleased, stream } = yield* makeUpdates(first)
-      const { close } = yield* EchoServer.make({}, { listen: local(GrpcCredentials.tls(stream)) })
+      const { close } = yield* Effect.provide(
+        EchoServer.make({}, { listen: local(GrpcCredentials.tls(stream)) }),
+        logs.layer
+      )
       assert.isFalse(isReleased())
       yield* close
       assert.isTrue(isReleased())
+      assert.notInclude(logs.lines.join(), "credentials")
     }))
 
   it.live("the stream is released by a stop too, while the scope is open", () =>
@@ -451,6 +456,30 @@ describe("credentials from files", () => {
       yield* Fiber.interrupt(reading)
     }))
 
+  it.effect("of a channel are an update when the authority has changed", () =>
+    Effect.gen(function*() {
+      const ca = path.join(yield* Sockets.directory, "ca.crt")
+      fs.writeFileSync(ca, authority.cert)
+      const seen: Array<unknown> = []
+      const reading = yield* Effect.forkChild(
+        Stream.runForEach(GrpcCredentials.files({ ca, every: "10 seconds" }), (pems) =>
+          Effect.sync(() => seen.push(pems))),
+        { startImmediately: true }
+      )
+      yield* EchoServer.until("it is read", () =>
+        seen.length === 1)
+      fs.writeFileSync(`${ca}.next`, successor.cert)
+      fs.renameSync(`${ca}.next`, ca)
+      yield* Effect.gen(function*() {
+        while (seen.length < 2) {
+          yield* TestClock.adjust("10 seconds")
+          yield* TestClock.withLive(Effect.sleep("1 millis"))
+        }
+      }).pipe(Effect.raceFirst(EchoServer.until("it is read again", () => seen.length === 2)))
+      assert.deepStrictEqual(seen, [{ ca: authority.cert }, { ca: successor.cert }])
+      yield* Fiber.interrupt(reading)
+    }))
+
   it.live("that are not there fail the server when it is made, and say which", () =>
     Effect.gen(function*() {
       const directory = yield* Sockets.directory
@@ -502,9 +531,15 @@ describe("the time of a handshake", () => {
 
   it.live("may be without bound", () =>
     Effect.gen(function*() {
-      const { target } = yield* EchoServer.make({}, {
+      const { port, server, target } = yield* EchoServer.make({}, {
         listen: local(GrpcCredentials.tls(first, { handshakeTimeout: "Infinity" }))
       })
+      const silent = yield* Sockets.connect({ port })
+      silent.resume()
+      yield* EchoServer.until("the peer is accepted", () => server.connections() === 1)
+      // Of a timer that is too long Node makes one of a millisecond.
+      yield* Effect.sleep("20 millis")
+      assert.strictEqual(server.connections(), 1)
       const client = yield* EchoClient.make(target, {}, channel())
       assert.strictEqual(yield* EchoClient.say(client, "hello"), "hello")
     }))

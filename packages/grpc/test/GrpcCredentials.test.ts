@@ -88,23 +88,34 @@ const refused = (credentials: GrpcCredentials.GrpcCredentials) =>
 describe("credentials that cannot work", () => {
   const { cert, key } = serverIdentity
   const notACertificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"
-  const cases: ReadonlyArray<readonly [string, GrpcCredentials.GrpcCredentials]> = [
+  const cases: ReadonlyArray<readonly [string, GrpcCredentials.GrpcCredentials, string?]> = [
     ["a key of another certificate", GrpcCredentials.tls({ key: clientIdentity.key, cert })],
     ["a key that cannot be read", GrpcCredentials.tls({ key: "no key", cert })],
     ["an empty key", GrpcCredentials.tls({ key: "", cert })],
-    ["a certificate that cannot be read", GrpcCredentials.tls({ key, cert: notACertificate })],
+    ["a key of spaces", GrpcCredentials.tls({ key: " \n", cert }), "key is empty"],
+    [
+      "a certificate that cannot be read",
+      GrpcCredentials.tls({ key, cert: notACertificate }),
+      "cert holds a certificate that cannot be read"
+    ],
     ["an empty certificate", GrpcCredentials.tls({ key, cert: "" })],
     ["a chain with a part that cannot be read", GrpcCredentials.tls({ key, cert: cert + notACertificate })],
     ["an authority that cannot be read", GrpcCredentials.mtls({ key, cert, clientCa: notACertificate })],
     ["an authority that is no PEM", GrpcCredentials.mtls({ key, cert, clientCa: "no certificate" })],
     ["an empty authority", GrpcCredentials.mtls({ key, cert, clientCa: new Uint8Array(0) })]
   ]
-  for (const [what, credentials] of cases) {
+  for (const [what, credentials, detail = ""] of cases) {
     it.live(`fail the server when it is made: ${what}`, () =>
       Effect.gen(function*() {
-        assert.strictEqual((yield* refused(credentials)).reason, "InvalidCredentials")
+        const error = yield* refused(credentials)
+        assert.strictEqual(error.reason, "InvalidCredentials")
+        assert.include(error.message, detail)
       }))
   }
+
+  it("of a channel: a key of spaces is none", () => {
+    assert.throws(() => GrpcCredentials.clientContextOptions({ key: "\n", cert }), "key is empty")
+  })
 
   it.live("may be given as bytes, and as a chain with words between", () =>
     Effect.gen(function*() {

@@ -248,6 +248,7 @@ describe("the middleware that comes with the package", () => {
         }),
         [GrpcMiddleware.metrics, GrpcMiddleware.accessLog]
       ).pipe(Effect.provide(Logger.layer([logger])))
+      yield* TestClock.adjust("1 hour")
       const rpc = yield* Effect.forkChild(say("hello"))
       yield* Deferred.await(reached)
       yield* TestClock.adjust("5 seconds")
@@ -258,6 +259,8 @@ describe("the middleware that comes with the package", () => {
       const attributes = { "grpc.method": method, "grpc.status": "OK" }
       const duration = yield* Metric.value(Metric.withAttributes(GrpcMiddleware.callDuration, attributes))
       assert.strictEqual(duration.sum, 5)
+      const started = Metric.withAttributes(GrpcMiddleware.callStarted, { "grpc.method": method })
+      assert.strictEqual((yield* Metric.value(started)).count, 1)
     }).pipe(Effect.provideService(Metric.MetricRegistry, new Map())))
 
   it.live("tracing that is disabled is silent", () =>

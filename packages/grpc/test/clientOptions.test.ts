@@ -252,7 +252,13 @@ describe("what grpc-js is told", () => {
 
   it("retries and hedging: of the channel for all, of a method instead of the channel's", () => {
     const timeout = "1500.25 millis" as const
-    const methods = { [say]: { timeout }, "pkg.None": { retry: false as const }, "pkg.Hedged": { hedging } }
+    const none = { retry: false as const }
+    const methods = {
+      [say]: { timeout },
+      "pkg.None": none,
+      "pkg.Hedged": { hedging },
+      "/pkg.B/Hedged": { hedging, ...none }
+    }
     assert.deepStrictEqual(serviceConfig({ retry, methods }).methodConfig, [
       {
         name: [{ service: "lastcall.test.v1.EchoService", method: "Say" }],
@@ -261,6 +267,7 @@ describe("what grpc-js is told", () => {
       },
       { name: [{ service: "pkg.None" }] },
       { name: [{ service: "pkg.Hedged" }], hedgingPolicy },
+      { name: [{ service: "pkg.B", method: "Hedged" }], hedgingPolicy },
       { name: [{}], retryPolicy }
     ])
     assert.deepStrictEqual(

@@ -52,7 +52,7 @@ const unmeasured = (scores: ReadonlyArray<Score>): string => {
   const measured = new Set(scores.map(({ file }) => file))
   const missing = groups.flatMap(({ sources }) => sources).filter((file) => !measured.has(file))
   return missing.length === 0
-    ? "All files were measured."
+    ? "All files of these groups were measured."
     : `Not measured as they are now: ${missing.map((file) => file.replace("packages/", "")).join(", ")}.`
 }
 

@@ -160,11 +160,5 @@ export const groups: ReadonlyArray<Group> = [
     ),
     tests: ["packages/grpc/test/{GrpcCredentials*,GrpcPeer}.test.ts"],
     more: ["packages/grpc/test/{GrpcChannel.certificates,GrpcServer.transport}.test.ts"]
-  },
-  {
-    name: "grpc's listeners",
-    sources: grpc("GrpcListener", "internal/bind", "internal/unixSocket", "internal/inheritedSocket"),
-    tests: ["packages/grpc/test/GrpcListener.*.test.ts"],
-    more: ["packages/grpc/test/{GrpcHandover,GrpcServer.listeners}.test.ts"]
   }
 ]

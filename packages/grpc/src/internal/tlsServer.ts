@@ -15,10 +15,11 @@ import {
   type Source,
   type Tls
 } from "../GrpcCredentials.ts"
+import * as CheckedDuration from "./checkedDuration.ts"
 
 /** What Node's timers take. Of 0 a `tls.Server` would make its default of two minutes. */
 const toTimer = (duration: Duration.Duration): number =>
-  Math.min(Math.max(1, Math.ceil(Duration.toMillis(duration))), 2 ** 31 - 1)
+  Math.min(Math.max(1, Math.ceil(Duration.toMillis(duration))), CheckedDuration.maxTimerMillis)
 
 const toError = (cause: unknown): GrpcCredentialsError =>
   cause instanceof GrpcCredentialsError
