@@ -134,7 +134,7 @@ export const groups: ReadonlyArray<Group> = [
   },
   {
     name: "grpc's errors",
-    sources: grpc("GrpcError", "GrpcErrorDetails", "internal/status"),
+    sources: grpc("GrpcError", "internal/status"),
     tests: ["packages/grpc/test/{GrpcError*,status}.test.ts"],
     more: ["packages/grpc/test/{GrpcServer.{kinds,broken},GrpcClient,GrpcMetadata}.test.ts"]
   },
